@@ -1,0 +1,1 @@
+"""Words that every floor shares: money, usage, identity, requests, entries, errors, time."""

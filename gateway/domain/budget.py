@@ -1,0 +1,84 @@
+"""Budget words: a team's status, how strictly it is enforced, and the account the guard reads."""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from enum import StrEnum
+
+
+class BudgetStatus(StrEnum):
+    """Where a team stands, decided in this order (contract, "The guard")."""
+
+    OVERRIDE = "override"
+    DISABLED = "disabled"
+    UNKNOWN = "unknown"
+    BLOCKED = "blocked"
+    ENGAGE = "engage"
+    WARN = "warn"
+    OK = "ok"
+
+
+class Enforcement(StrEnum):
+    """`shadow` never refuses, `hard` lets the last admitted request cross the cap, `strict` nothing."""
+
+    SHADOW = "shadow"
+    HARD = "hard"
+    STRICT = "strict"
+
+
+class SaveModeSetting(StrEnum):
+    """A team's Save Mode: `auto` is idle-prone products, and all products at `engage`."""
+
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetTerms:
+    """What an admin decided for a team; the cap is the one in force now, dated overrides included."""
+
+    cap_usd: Decimal | None
+    warn_at: Decimal = Decimal("0.85")
+    engage_at: Decimal = Decimal("0.95")
+    enforcement: Enforcement = Enforcement.HARD
+    save_mode: SaveModeSetting = SaveModeSetting.AUTO
+    next_change_at: datetime | None = None
+    """When a dated override next begins or ends by itself."""
+
+    @property
+    def has_cap(self) -> bool:
+        """NULL, zero and negative caps are no cap."""
+        return self.cap_usd is not None and self.cap_usd > 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetView:
+    """A team's budget at the moment of a decision: what the headers and the 429 are made of."""
+
+    status: BudgetStatus
+    month: date
+    cap_usd: Decimal | None
+    spend_usd: Decimal | None
+    """Posted spend of the month; None while it is unresolved."""
+    held_usd: Decimal
+    resets_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admission:
+    """The guard's answer. A refused request carries the reason, an admitted one the amount it holds.
+
+    `is_held_back` marks a refusal that passes by itself: posted spend is below the cap and only the
+    holds of running requests are in the way.
+    """
+
+    view: BudgetView
+    is_admitted: bool
+    hold_pico_usd: int = 0
+    is_held_back: bool = False
+    would_refuse: bool = False
+    """Shadow enforcement, override or outage: admitted although the rule says no."""
+    failed_open: bool = False
+    wants_save_mode: bool = False
+    """`engage` (or worse): Save Mode is on for every product."""

@@ -1,0 +1,30 @@
+"""Money: integer pico-USD inside the process, exact NUMERIC dollars in SQL, one conversion each way."""
+
+from decimal import ROUND_CEILING, ROUND_DOWN, Context, Decimal
+
+PICO_PER_USD = 10**12
+# Wide enough for the product of any 64-bit token count and any published rate.
+_EXACT = Context(prec=60)
+_CENT = Decimal("0.01")
+
+
+def usd_from_pico(amount_pico_usd: int) -> Decimal:
+    """Exact dollars of an integer of pico-USD (1 USD = 10^12); never rounds."""
+    return _EXACT.scaleb(Decimal(amount_pico_usd), -12)
+
+
+def pico_from_usd(amount_usd: Decimal) -> int:
+    """Integer pico-USD of a dollar amount, rounded up where it is finer than one pico-USD.
+
+    Raises:
+        ValueError: the amount is not finite.
+    """
+    if not amount_usd.is_finite():
+        message = f"not an amount of money: {amount_usd!r}"
+        raise ValueError(message)
+    return int(_EXACT.scaleb(amount_usd, 12).to_integral_value(ROUND_CEILING, _EXACT))
+
+
+def cents(amount_usd: Decimal) -> str:
+    """Two decimals, rounded towards zero, for headers and messages."""
+    return str(amount_usd.quantize(_CENT, ROUND_DOWN, _EXACT))

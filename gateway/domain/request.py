@@ -1,0 +1,47 @@
+"""One model call as the rooms see it: dialect, facts of its body, attribution headers."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Dialect(StrEnum):
+    """The API shape of a route, as the ledger names it."""
+
+    ANTHROPIC_MESSAGES = "anthropic.messages"
+    OPENAI_CHAT = "openai.chat"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestFacts:
+    """The few fields of a request body that routing, holds and prices need.
+
+    `max_output_tokens` is None where the client set no bound. `choice_count` is OpenAI's `n`.
+    `input_tokens_max` is an upper bound from the body's size, without a tokenizer.
+    """
+
+    model: str
+    is_streaming: bool
+    body_bytes: int
+    max_output_tokens: int | None = None
+    choice_count: int = 1
+    usage_was_requested: bool = False
+    """OpenAI Chat: the client itself set `stream_options.include_usage` to true."""
+    service_tier: str | None = None
+    speed: str | None = None
+    inference_geo: str | None = None
+    effort: str | None = None
+    cache_ttls: tuple[str, ...] = ()
+    """TTLs (`5m` or `1h`) of the cache breakpoints in the body that goes upstream, in order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attribution:
+    """What the client says about the call, for the event only; it never decides anything."""
+
+    distinct_id: str | None = None
+    trace_id: str | None = None
+    session_id: str | None = None
+    span_parent_id: str | None = None
+    request_id: str | None = None
+    properties: dict[str, str] = field(default_factory=dict)
+    flags: dict[str, str] = field(default_factory=dict)

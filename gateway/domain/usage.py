@@ -1,0 +1,107 @@
+"""What a generation used: disjoint token counts, the price selectors of the response, and how sure we are."""
+
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+from typing import Self
+
+
+class UsageSource(StrEnum):
+    """How the counts, or the amount, came to be known."""
+
+    EXACT = "exact"
+    PROVIDER_REPORTED = "provider_reported"
+    ESTIMATED = "estimated"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Billable counts of one model's work. All are disjoint, except that reasoning is inside output.
+
+    Audio and image counts are disjoint from the text counts as well: `input_uncached_tokens` holds
+    none of them.
+    """
+
+    input_uncached_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_5m_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    cache_write_unsplit_tokens: int = 0
+    """Cache writes for which the provider gave no TTL; the ledger shows them with the 5-minute ones."""
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    input_audio_tokens: int = 0
+    cache_read_audio_tokens: int = 0
+    output_audio_tokens: int = 0
+    input_image_tokens: int = 0
+    web_search_requests: int = 0
+
+    @property
+    def input_tokens(self) -> int:
+        """Everything the model read, cached or not (OpenTelemetry's `gen_ai.usage.input_tokens`)."""
+        return (
+            self.input_uncached_tokens
+            + self.cache_read_tokens
+            + self.cache_write_5m_tokens
+            + self.cache_write_1h_tokens
+            + self.cache_write_unsplit_tokens
+            + self.input_audio_tokens
+            + self.cache_read_audio_tokens
+            + self.input_image_tokens
+        )
+
+    def plus(self, other: Self) -> "Usage":
+        """The sum of both, count by count."""
+        return Usage(**{name: getattr(self, name) + getattr(other, name) for name in _COUNTS})
+
+
+_COUNTS = tuple(field.name for field in fields(Usage))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsagePart:
+    """The share of a generation that one model did; `model` is None for the response's own."""
+
+    model: str | None
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceSelectors:
+    """Facts of the response, or of the request where only that has them, that change the price."""
+
+    service_tier: str | None = None
+    speed: str | None = None
+    inference_geo: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """All that the meter read out of one response.
+
+    `parts` are priced one by one and their counts add up to `usage`. `source` is never EXACT for a
+    stream that was cut before its usage. `is_complete` is True where the body's own terminal event
+    was seen (`message_stop`, `[DONE]`, a whole JSON body).
+    """
+
+    parts: tuple[UsagePart, ...]
+    source: UsageSource
+    response_model: str | None = None
+    provider_response_id: str | None = None
+    selectors: PriceSelectors = field(default_factory=PriceSelectors)
+    provider_cost_pico_usd: int | None = None
+    """What the provider itself says that it charges, where it bills by that figure."""
+    usage_raw: dict[str, object] | None = None
+    """The provider's last merged usage object, as it named things."""
+    is_complete: bool = False
+    error_type: str | None = None
+    """The type of an error event inside a 2xx body."""
+    stop_reason: str | None = None
+    is_unbilled: bool = False
+    """The provider says, or its rules say, that this answer is free (a refusal before any output)."""
+
+    @property
+    def usage(self) -> Usage:
+        total = Usage()
+        for part in self.parts:
+            total = total.plus(part.usage)
+        return total
