@@ -19,7 +19,7 @@ class BudgetStatus(StrEnum):
 
 
 class Enforcement(StrEnum):
-    """`shadow` never refuses, `hard` lets the last admitted request cross the cap, `strict` nothing."""
+    """`shadow` never refuses, `hard` lets the last request cross the cap, `strict` none."""
 
     SHADOW = "shadow"
     HARD = "hard"
@@ -36,7 +36,7 @@ class SaveModeSetting(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetTerms:
-    """What an admin decided for a team; the cap is the one in force now, dated overrides included."""
+    """What an admin decided for a team; the cap is the one in force now, overrides included."""
 
     cap_usd: Decimal | None
     warn_at: Decimal = Decimal("0.85")
@@ -82,3 +82,7 @@ class Admission:
     failed_open: bool = False
     wants_save_mode: bool = False
     """`engage` (or worse): Save Mode is on for every product."""
+    is_leased: bool = False
+    """The hold counts against a budget lease; never where the team has no cap."""
+    save_mode: SaveModeSetting = SaveModeSetting.AUTO
+    """The team's own setting, beside the budget's wish."""

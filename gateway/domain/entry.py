@@ -59,7 +59,7 @@ class Charge:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
-    """Money set aside for a call before it goes upstream; on disk before the first upstream byte."""
+    """Money set aside for a call; in the journal before the first byte goes upstream."""
 
     entry_id: EntryId
     month: date
@@ -109,7 +109,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:
-    """What the event says beyond the entry: whose words, how fast, which transforms, which error."""
+    """What the event says beyond the entry: whose, how fast, which transforms and error."""
 
     team_name: str
     is_streaming: bool

@@ -1,14 +1,16 @@
-"""Every error that the gateway itself answers with. Only `edge/error_bodies.py` turns one into JSON.
+"""Every error that the gateway itself answers with; `edge/error_bodies.py` turns one into JSON.
 
 GatewayError                          status, code, retryable, safe message
 ├── RequestError                      the caller can fix it (4xx)
 │   ├── InvalidRequestError      400  ├── AuthenticationError      401
 │   ├── PermissionDeniedError    403  ├── NotFoundError            404
 │   ├── MethodNotAllowedError    405  ├── RequestTooLargeError     413
-│   ├── UnsupportedMediaError    415  └── BudgetExceededError      429
+│   ├── UnsupportedMediaError    415  ├── BudgetExceededError      429
+│   ├── RequestTimeoutError      408  └── ClientLeftEarlyError     499
 ├── UpstreamError                     the provider or the line to it
 │   ├── UpstreamUnreachableError 502  ├── UpstreamProtocolError    502
-│   ├── UpstreamTimeoutError     504  └── ProviderNotConfiguredError 503
+│   ├── UpstreamTimeoutError     504  ├── UpstreamCutError         502
+│   └── ProviderNotConfiguredError 503
 ├── LedgerUnavailableError       503  we cannot know or record something that we must
 └── ConfigError                       start-up only; lists every problem at once
 """
@@ -77,6 +79,13 @@ class RequestTooLargeError(RequestError):
     code = "request_too_large"
 
 
+class ClientLeftEarlyError(RequestError):
+    """The client closed its connection before the request went upstream."""
+
+    status = 499
+    code = "client_closed_request"
+
+
 class RequestTimeoutError(RequestError):
     """The request body did not arrive in time."""
 
@@ -128,6 +137,12 @@ class UpstreamProtocolError(UpstreamError):
     code = "upstream_protocol_error"
 
 
+class UpstreamCutError(UpstreamError):
+    """The connection to the provider broke before its answer was whole."""
+
+    code = "upstream_cut"
+
+
 class UpstreamTimeoutError(UpstreamError):
     """The provider did not answer in time."""
 
@@ -157,3 +172,7 @@ class ConfigError(Exception):
     def __init__(self, problems: list[str]) -> None:
         self.problems = problems
         super().__init__("; ".join(problems))
+
+
+class ClientGoneError(Exception):
+    """The client's connection is closed: nothing more can be said to it."""

@@ -1,4 +1,4 @@
-"""Money: integer pico-USD inside the process, exact NUMERIC dollars in SQL, one conversion each way."""
+"""Money: integer pico-USD in the process, exact NUMERIC dollars in SQL, one conversion each way."""
 
 from decimal import ROUND_CEILING, ROUND_DOWN, Context, Decimal
 

@@ -1,4 +1,4 @@
-"""Ledger words to JSON-ready records and back: what the journal stores and any worker can replay."""
+"""Ledger words to JSON-ready records and back: what the journal stores and a worker replays."""
 
 import uuid
 from dataclasses import asdict, fields

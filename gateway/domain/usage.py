@@ -1,4 +1,4 @@
-"""What a generation used: disjoint token counts, the price selectors of the response, and how sure we are."""
+"""What a generation used: disjoint counts, the price selectors of the answer, how sure we are."""
 
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
@@ -15,7 +15,7 @@ class UsageSource(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Billable counts of one model's work. All are disjoint, except that reasoning is inside output.
+    """Billable counts of one model's work: all disjoint, but for reasoning, inside output.
 
     Audio and image counts are disjoint from the text counts as well: `input_uncached_tokens` holds
     none of them.
@@ -26,7 +26,7 @@ class Usage:
     cache_write_5m_tokens: int = 0
     cache_write_1h_tokens: int = 0
     cache_write_unsplit_tokens: int = 0
-    """Cache writes for which the provider gave no TTL; the ledger shows them with the 5-minute ones."""
+    """Cache writes without a TTL; the ledger shows them with the 5-minute ones."""
     output_tokens: int = 0
     reasoning_tokens: int = 0
     input_audio_tokens: int = 0
@@ -37,7 +37,7 @@ class Usage:
 
     @property
     def input_tokens(self) -> int:
-        """Everything the model read, cached or not (OpenTelemetry's `gen_ai.usage.input_tokens`)."""
+        """Everything the model read, cached or not (OTel's `gen_ai.usage.input_tokens`)."""
         return (
             self.input_uncached_tokens
             + self.cache_read_tokens
@@ -97,7 +97,7 @@ class Measurement:
     """The type of an error event inside a 2xx body."""
     stop_reason: str | None = None
     is_unbilled: bool = False
-    """The provider says, or its rules say, that this answer is free (a refusal before any output)."""
+    """The provider's rules make this answer free (a refusal before any output)."""
 
     @property
     def usage(self) -> Usage:

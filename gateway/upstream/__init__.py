@@ -1,0 +1,1 @@
+"""Providers: which one serves a model, and the HTTP exchange with it."""

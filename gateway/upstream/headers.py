@@ -1,0 +1,69 @@
+"""Header policy towards and from providers: allow-lists both ways, never deny-lists."""
+
+from collections.abc import Iterable
+
+from gateway.domain.errors import InvalidRequestError
+
+# What providers and their SDKs need; whatever else a client sends stays here. Credentials, cookies,
+# hop-by-hop headers, forwarding claims and organisation selectors are not on it.
+_UP = frozenset(
+    {
+        "accept",
+        "anthropic-beta",
+        "anthropic-version",
+        "content-type",
+        "idempotency-key",
+        "openai-beta",
+        "user-agent",
+        "x-app",
+    }
+)
+_UP_PREFIX = "x-stainless-"
+_DOWN = frozenset(
+    {
+        "content-encoding",
+        "content-language",
+        "content-type",
+        "openai-processing-ms",
+        "openai-version",
+        "request-id",
+        "retry-after",
+        "retry-after-ms",
+        "x-request-id",
+        "x-should-retry",
+    }
+)
+_DOWN_PREFIXES = ("anthropic-ratelimit-", "x-ratelimit-")
+
+
+def upstream_headers(
+    client_headers: Iterable[tuple[str, str]], credential: tuple[str, str] | None
+) -> list[tuple[str, str]]:
+    """Headers of the request to the provider.
+
+    The body is asked for unencoded: the meter reads it, and the client is promised its bytes.
+
+    Raises:
+        InvalidRequestError: a value that is not visible ASCII.
+    """
+    headers = [
+        (name, value)
+        for name, value in client_headers
+        if (lower := name.lower()) in _UP or lower.startswith(_UP_PREFIX)
+    ]
+    for name, value in headers:
+        if not (value.isascii() and value.isprintable()):
+            raise InvalidRequestError(f"The value of header {name} is not visible ASCII.")
+    headers.append(("Accept-Encoding", "identity"))
+    if credential is not None:
+        headers.append(credential)
+    return headers
+
+
+def downstream_headers(provider_headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Headers of the provider's answer that reach the client; framing is not among them."""
+    return [
+        (name, value)
+        for name, value in provider_headers
+        if (lower := name.lower()) in _DOWN or lower.startswith(_DOWN_PREFIXES)
+    ]
