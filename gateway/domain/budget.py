@@ -5,6 +5,8 @@ from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 
+from gateway.domain.ids import TeamId
+
 
 class BudgetStatus(StrEnum):
     """Where a team stands, decided in this order (contract, "The guard")."""
@@ -86,3 +88,14 @@ class Admission:
     """The hold counts against a budget lease; never where the team has no cap."""
     save_mode: SaveModeSetting = SaveModeSetting.AUTO
     """The team's own setting, beside the budget's wish."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PostedTotal:
+    """A team's total after a posting, as the ledger returned it."""
+
+    team_id: TeamId
+    month: date
+    spend_usd: Decimal
+    leased_usd: Decimal = Decimal(0)
+    """Amount of the entries just inserted that consumes this writer's lease."""

@@ -1,0 +1,1 @@
+"""PostgreSQL for the rooms above: connections, notifications, queries, migrations, a server."""
