@@ -1,0 +1,1 @@
+"""Prices: exact costs in integer pico-USD, and what a call can cost before it is made."""

@@ -1,0 +1,151 @@
+"""Makes rate cards: a model's set or published prices under selectors, or a ceiling."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
+from decimal import Decimal
+
+from gateway.pricing import source
+from gateway.pricing.ceiling import Ceilings
+from gateway.pricing.compile import PriceRow, RateCard, compile_rows
+from gateway.pricing.multipliers import Selectors, select, select_set, selectors_of
+from gateway.pricing.overrides import FAR_FUTURE, FAR_PAST, Overrides, PriceOverride
+from gateway.pricing.resolve import Resolved, Resolver, window
+
+RawSelectors = tuple[str | None, str | None, str | None]
+"""Service tier, speed, geography, as a response or a request said them."""
+
+
+class CardMaker:
+    """Published prices, the operator's over them, ceilings under them."""
+
+    def __init__(self, now: datetime, overrides: Iterable[PriceOverride]) -> None:
+        self._now = now
+        self._resolver = Resolver()
+        self._ceilings = Ceilings(now)
+        self._overrides = Overrides(overrides)
+
+    def set_overrides(self, overrides: Iterable[PriceOverride]) -> None:
+        self._overrides = Overrides(overrides)
+
+    def card(
+        self, provider: str, names: tuple[str, ...], raw: RawSelectors, at: datetime
+    ) -> RateCard:
+        """The card of the first name that has a price, else the provider's ceiling."""
+        selectors = selectors_of(provider, *raw)
+        for name in names:
+            card = self._priced(provider, name, selectors, at)
+            if card is not None:
+                return card
+        ceiling = self._ceilings.card(provider, selectors)
+        for name in names:
+            found = self._overrides.find(provider, name, at)
+            if found is not None:  # A price was set for later: the ceiling ends there.
+                ceiling = replace(ceiling, valid_until=found.valid_until)
+        return ceiling
+
+    def part_card(
+        self,
+        provider: str,
+        name: str,
+        raw: RawSelectors,
+        at: datetime,
+        *,
+        main: RateCard | None,
+    ) -> RateCard:
+        """The card of a model that worked on a part of an answer; `main` where it has no price.
+
+        A speed is the main model's: a part whose model has no such speed ran at its plain one.
+        """
+        selectors = selectors_of(provider, *raw)
+        card = self._priced(provider, name, selectors, at)
+        if card is not None and card.is_ceiling and selectors.speed is not None and main is None:
+            unhurried = selectors_of(provider, raw[0], None, raw[2])
+            card = self._priced(provider, name, unhurried, at)
+        if card is not None:
+            return card
+        return main if main is not None else self._ceilings.card(provider, selectors)
+
+    def own_card(self, provider: str, name: str, at: datetime) -> RateCard | None:
+        """The plain card of a model, None where it has no price of its own."""
+        return self._priced(provider, name, Selectors(), at)
+
+    def knows(self, provider: str, name: str) -> bool:
+        found = self._overrides.find(provider, name, self._now)
+        if found is not None and found.override is not None:
+            return True
+        return self._resolver.resolve(provider, name, self._now) is not None
+
+    def models(self, provider: str) -> list[str]:
+        return sorted(
+            {
+                model.id
+                for model in source.models_of(provider)
+                if self._resolver.resolve(provider, model.id, self._now) is not None
+            }
+        )
+
+    def _priced(
+        self, provider: str, name: str, selectors: Selectors, at: datetime
+    ) -> RateCard | None:
+        valid_from, valid_until = FAR_PAST, FAR_FUTURE
+        found = self._overrides.find(provider, name, at)
+        if found is not None:
+            valid_from, valid_until = found.valid_from, found.valid_until
+            if found.override is not None:
+                selection = select_set(name, selectors)
+                return _compiled(
+                    found.override.rows(),
+                    selection.factor,
+                    model_id=name,
+                    price_version=found.override.price_version,
+                    valid=(valid_from, valid_until),
+                    is_ceiling=selection.is_ceiling,
+                )
+        resolved = self._resolver.resolve(provider, name, at)
+        if resolved is None:
+            return None
+        day_from, day_until = window(resolved.model, at)
+        valid = (max(valid_from, day_from), min(valid_until, day_until))
+        return _published(resolved, selectors, at, valid)
+
+
+def _published(
+    resolved: Resolved, selectors: Selectors, at: datetime, valid: tuple[datetime, datetime]
+) -> RateCard | None:
+    selection = select(resolved.model, selectors, at)
+    rows = resolved.rows(at, selection.context)
+    if not rows:
+        return None
+    return _compiled(
+        rows,
+        selection.factor,
+        model_id=resolved.model.id,
+        price_version=source.PRICE_VERSION,
+        valid=valid,
+        is_ceiling=selection.is_ceiling and not resolved.is_free,
+        context_tokens=resolved.model.context_window,
+    )
+
+
+def _compiled(
+    rows: Iterable[PriceRow],
+    factor: Decimal,
+    *,
+    model_id: str,
+    price_version: str,
+    valid: tuple[datetime, datetime],
+    is_ceiling: bool,
+    context_tokens: int | None = None,
+) -> RateCard:
+    rate_rows, scale = compile_rows([row.times(factor) for row in rows])
+    return RateCard(
+        model_id=model_id,
+        price_version=price_version,
+        rows=rate_rows,
+        scale=scale,
+        valid_from=valid[0],
+        valid_until=valid[1],
+        is_ceiling=is_ceiling,
+        context_tokens=context_tokens,
+    )

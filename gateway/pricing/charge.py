@@ -1,0 +1,99 @@
+"""Exact arithmetic from counts and a rate card to the parts of a charge."""
+
+from dataclasses import astuple, dataclass
+
+from gateway.domain.entry import Amounts
+from gateway.domain.usage import Usage
+from gateway.pricing.compile import RateCard
+
+Parts = tuple[int, int, int, int, int, int]
+"""Input, cache read, cache write, output, request, web search: the order of `Amounts`."""
+
+_OUTPUT = 3
+_REQUEST = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Priced:
+    """The parts of one model's share, integer pico-USD, and the rates that made them."""
+
+    parts: Parts
+    rates: dict[str, str]
+
+
+def price_part(card: RateCard, usage: Usage) -> Priced:
+    """Price one model's share; the prompt's length, cached tokens included, picks the tier."""
+    rows = card.rows
+    row = rows[0] if len(rows) == 1 else card.row_for(usage.input_tokens)
+    output = usage.output_tokens
+    extra_reasoning = row.reasoning - row.output
+    parts: Parts = (
+        usage.input_uncached_tokens * row.input
+        + usage.input_audio_tokens * row.input_audio
+        + usage.input_image_tokens * row.input_image,
+        usage.cache_read_tokens * row.cache_read
+        + usage.cache_read_audio_tokens * row.cache_read_audio,
+        usage.cache_write_5m_tokens * row.cache_write_5m
+        + usage.cache_write_1h_tokens * row.cache_write_1h
+        + usage.cache_write_unsplit_tokens * row.cache_write,
+        output * row.output + usage.output_audio_tokens * row.output_audio,
+        row.request,
+        usage.web_search_requests * row.web_search,
+    )
+    if extra_reasoning:
+        reasoning = min(usage.reasoning_tokens, output) * extra_reasoning
+        parts = add(parts, (0, 0, 0, reasoning, 0, 0))
+    rates = row.shown
+    if usage.web_search_requests:
+        rates = {**rates, "web_search": row.web_search_usd}
+    return Priced(parts if card.scale == 1 else _rounded_up_once(parts, card.scale), rates)
+
+
+def _rounded_up_once(scaled: Parts, scale: int) -> Parts:
+    """Whole pico-USD whose sum is the exact sum rounded up; the largest remainders gain."""
+    whole = [part // scale for part in scaled]
+    missing = -(-sum(scaled) // scale) - sum(whole)
+    by_remainder = sorted(range(len(scaled)), key=lambda i: scaled[i] % scale, reverse=True)
+    for index in by_remainder[:missing]:
+        whole[index] += 1
+    return (whole[0], whole[1], whole[2], whole[3], whole[4], whole[5])
+
+
+def amounts(parts: Parts) -> Amounts:
+    return Amounts(
+        input_pico_usd=parts[0],
+        cache_read_pico_usd=parts[1],
+        cache_write_pico_usd=parts[2],
+        output_pico_usd=parts[3],
+        request_pico_usd=parts[4],
+        web_search_pico_usd=parts[5],
+    )
+
+
+def add(left: Parts, right: Parts) -> Parts:
+    return (
+        left[0] + right[0],
+        left[1] + right[1],
+        left[2] + right[2],
+        left[3] + right[3],
+        left[4] + right[4],
+        left[5] + right[5],
+    )
+
+
+def fitted_to(table: Amounts, total_pico_usd: int) -> Amounts:
+    """The table's parts made to add up to what the provider itself charged, to the last pico-USD.
+
+    A figure above the table's is the table's parts with the difference as a fee of the request
+    (searches, margins). One below it scales every part down in proportion, rounded down, and the
+    output takes what rounding left.
+    """
+    listed_pico_usd = table.total_pico_usd
+    surplus_pico_usd = total_pico_usd - listed_pico_usd
+    parts: list[int] = list(astuple(table))
+    if surplus_pico_usd >= 0:
+        parts[_REQUEST] += surplus_pico_usd
+    else:
+        parts = [part * total_pico_usd // listed_pico_usd for part in parts]
+        parts[_OUTPUT] += total_pico_usd - sum(parts)
+    return amounts((parts[0], parts[1], parts[2], parts[3], parts[4], parts[5]))

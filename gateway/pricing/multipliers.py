@@ -1,0 +1,149 @@
+"""What a response's service tier, speed and geography do to a price, unknown values included."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from genai_prices.types import ModelInfo
+
+_PLAIN = frozenset(
+    {
+        None,
+        "",
+        "standard",
+        "standard_only",
+        "default",
+        "auto",
+        "on_demand",
+        "not_available",
+        "global",
+        # Committed capacity: paid for by contract, shown at the list price.
+        "scale",
+        "provisioned_throughput",
+    }
+)
+_DISCOUNTED_TIERS = frozenset({"flex", "batch"})
+_ONE = Decimal(1)
+# The dearest multiple of a list price that a provider is known to have asked for a tier or a speed
+# (OpenAI's `ultrafast`, fast mode of Claude Opus 4.6): what an unknown one is charged at.
+_UNKNOWN_FACTOR = Decimal(6)
+# Anthropic's and every hosted cloud's premium for processing inside one geography.
+_GEOGRAPHY_FACTOR = Decimal("1.1")
+_GEOGRAPHIES = frozenset({"us"})
+# Claude models before Opus 4.6 cost the same everywhere; all newer ones carry the premium.
+_CLAUDE_WITHOUT_GEOGRAPHY = (
+    "claude-v1",
+    "claude-2",
+    "claude-instant",
+    "claude-3-",
+    "claude-opus-4-0",
+    "claude-opus-4-1",
+    "claude-opus-4-5",
+    "claude-sonnet-4-0",
+    "claude-sonnet-4-5",
+    "claude-haiku-4-5",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selectors:
+    """The three selectors of a call in lower case, None where one means the plain price."""
+
+    service_tier: str | None = None
+    speed: str | None = None
+    inference_geo: str | None = None
+
+    @property
+    def is_surcharged(self) -> bool:
+        """Tier or speed may cost more than the plain price."""
+        return self.speed is not None or (
+            self.service_tier is not None and self.service_tier not in _DISCOUNTED_TIERS
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """The variant of the price data to take, its multiplier, and whether that is certain."""
+
+    context: dict[str, str]
+    factor: Decimal
+    is_ceiling: bool
+
+
+def selectors_of(
+    provider: str, service_tier: str | None, speed: str | None, inference_geo: str | None
+) -> Selectors:
+    tier = _named(service_tier)
+    if provider == "anthropic" and tier == "priority":
+        tier = None  # Anthropic's priority tier is committed capacity, not a price of its own.
+    return Selectors(service_tier=tier, speed=_named(speed), inference_geo=_named(inference_geo))
+
+
+def _named(value: str | None) -> str | None:
+    if value in _PLAIN:
+        return None
+    lowered = value.lower() if value else None
+    return None if lowered in _PLAIN else lowered
+
+
+def is_discounted(service_tier: str | None) -> bool:
+    """Whether this tier can only lower a price: a request's word alone does not grant it."""
+    return service_tier is not None and service_tier.lower() in _DISCOUNTED_TIERS
+
+
+def select(model: ModelInfo, selectors: Selectors, at: datetime) -> Selection:
+    """How to price this model under these selectors."""
+    context: dict[str, str] = {}
+    factor, is_ceiling = _ONE, False
+    for key, value in (("service_tier", selectors.service_tier), ("speed", selectors.speed)):
+        if value is None:
+            continue
+        variant = ("processing", "batch") if value == "batch" else (key, value)
+        if _has_variant(model, variant, at):
+            context[variant[0]] = variant[1]
+            continue
+        is_ceiling = True
+        if value not in _DISCOUNTED_TIERS:
+            factor = _UNKNOWN_FACTOR
+    geography_factor, is_known = geography(model.id, selectors.inference_geo)
+    return Selection(
+        context=context,
+        factor=factor * geography_factor,
+        is_ceiling=is_ceiling or not is_known,
+    )
+
+
+def select_set(model_id: str, selectors: Selectors) -> Selection:
+    """How to apply selectors to a price that the operator set, which has no variants."""
+    tier, speed = selectors.service_tier, selectors.speed
+    is_ceiling = tier is not None or speed is not None
+    geography_factor, is_known = geography(model_id, selectors.inference_geo)
+    return Selection(
+        context={},
+        factor=geography_factor * (_UNKNOWN_FACTOR if selectors.is_surcharged else _ONE),
+        is_ceiling=is_ceiling or not is_known,
+    )
+
+
+def select_unknown(selectors: Selectors, *, has_surcharge: bool) -> Decimal:
+    """What to multiply the ceiling by, which already holds the surcharges that are published."""
+    factor, _ = geography("", selectors.inference_geo)
+    return factor if has_surcharge or not selectors.is_surcharged else factor * _UNKNOWN_FACTOR
+
+
+def geography(model_id: str, inference_geo: str | None) -> tuple[Decimal, bool]:
+    """The factor of a geography, and whether both it and the model's answer to it are known."""
+    if inference_geo is None:
+        return _ONE, True
+    if inference_geo in _GEOGRAPHIES and model_id.startswith(_CLAUDE_WITHOUT_GEOGRAPHY):
+        return _ONE, True
+    is_known = inference_geo in _GEOGRAPHIES and model_id.startswith("claude")
+    return _GEOGRAPHY_FACTOR, is_known
+
+
+def _has_variant(model: ModelInfo, wanted: tuple[str, str], at: datetime) -> bool:
+    return any(
+        variant.when == dict([wanted])
+        and (variant.constraint is None or variant.constraint.active(at))
+        for variant in model.price_variants or ()
+    )

@@ -1,0 +1,52 @@
+"""The pinned price data by our names of providers; nothing here fetches newer prices."""
+
+from functools import cache
+from importlib.metadata import version
+
+from genai_prices.data import providers as published
+from genai_prices.types import ModelInfo, ModelPrice, Provider
+
+PRICE_VERSION = f"genai-prices-{version('genai-prices')}"
+_PUBLISHED_ID = {
+    "azure_openai": "azure",
+    "gemini": "google",
+    "bedrock": "aws",
+    "xai": "x-ai",
+}
+# What is dearest of an upstream that the price data does not know at all.
+REFERENCE_PROVIDERS = ("anthropic", "openai")
+
+
+@cache
+def _by_id() -> dict[str, Provider]:
+    return {provider.id: provider for provider in published}
+
+
+def published_provider(name: str) -> Provider | None:
+    """The provider's price data by our name of it, or by the data's own."""
+    return _by_id().get(_PUBLISHED_ID.get(name, name))
+
+
+def find_model(provider: str, model: str) -> ModelInfo | None:
+    """The data's own matching of a name, fallback providers included."""
+    found = published_provider(provider)
+    return found.find_model(model, all_providers=published) if found else None
+
+
+def models_of(provider: str) -> list[ModelInfo]:
+    """All models of a provider that are not deprecated, its fallback providers' included."""
+    found = published_provider(provider)
+    if found is None:
+        return []
+    fallbacks = [_by_id()[name] for name in found.fallback_model_providers or ()]
+    return [model for each in (found, *fallbacks) for model in each.models if not model.deprecated]
+
+
+def is_named_free(model: ModelInfo, name: str) -> bool:
+    """Whether the data gives no price because the provider's name for the model says it is free."""
+    return (
+        model.id.endswith(":free")
+        and name.lower().endswith(":free")
+        and isinstance(model.prices, ModelPrice)
+        and not vars(model.prices)
+    )
