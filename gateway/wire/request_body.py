@@ -1,0 +1,140 @@
+"""A request body, parsed once and strictly, for the few fields that the road needs."""
+
+from typing import Any
+
+import orjson
+
+from gateway.domain.errors import InvalidRequestError
+from gateway.domain.request import Dialect, RequestFacts
+from gateway.wire.cache_breakpoints import cache_ttls
+from gateway.wire.request_names import refuse_ambiguous_names
+
+MODEL_LENGTH_MAX = 200
+MAX_TOKENS_MAX = 2**31 - 1
+CHOICES_MAX = 128
+_EFFORT_LENGTH_MAX = 64
+_UTF8_BOM = b"\xef\xbb\xbf"
+_UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
+
+
+def read_request(dialect: Dialect, body: bytes) -> RequestFacts:
+    """Read the facts of a request; fields that we do not know are the provider's business.
+
+    Raises:
+        InvalidRequestError: the body is not one JSON object, or a field that routing, holds and
+            prices go by is missing, of the wrong type, or open to two readings.
+    """
+    document = _document(body)
+    refuse_ambiguous_names(document, body)
+    is_chat = dialect is Dialect.OPENAI_CHAT
+    return RequestFacts(
+        model=_model(document),
+        is_streaming=_boolean(document, "stream"),
+        body_bytes=len(body),
+        max_output_tokens=_max_output_tokens(document, dialect),
+        choice_count=(_integer(document, "n", 1, CHOICES_MAX) or 1) if is_chat else 1,
+        usage_was_requested=_include_usage(document) if is_chat else False,
+        service_tier=_text(document, "service_tier"),
+        speed=_text(document, "speed"),
+        inference_geo=_text(document, "inference_geo"),
+        effort=_effort(document, dialect),
+        # OpenAI-compatible hosts of Anthropic's models take the same breakpoints.
+        cache_ttls=cache_ttls(document, body),
+    )
+
+
+def _document(body: bytes) -> dict[str, Any]:
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as exc:
+        # The message names a place; the body itself stays out of logs and answers.
+        raise InvalidRequestError(_what_is_wrong(body, str(exc))) from None
+    if type(document) is not dict:
+        raise InvalidRequestError("The request body must be a JSON object: send {...}.")
+    return document
+
+
+def _what_is_wrong(body: bytes, parser_message: str) -> str:
+    if not body.strip():
+        return "The request body is empty: send a JSON object."
+    if body.startswith(_UTF8_BOM):
+        return "The request body begins with a byte order mark: send UTF-8 JSON without one."
+    if body.startswith(_UTF16_BOMS) or b"\0" in body[:4]:
+        return "The request body is not UTF-8: send UTF-8 JSON."
+    if "depth limit" in parser_message:
+        return "The request body is nested too deeply: at most 1,024 levels."
+    return f"The request body is not valid JSON: {parser_message}."
+
+
+def _model(document: dict[str, Any]) -> str:
+    model = document.get("model")
+    if type(model) is not str or not model.strip():
+        raise InvalidRequestError("`model` is missing: name a model, as a string.")
+    if len(model) > MODEL_LENGTH_MAX:
+        raise InvalidRequestError(f"`model` is longer than {MODEL_LENGTH_MAX} characters.")
+    if not model.isprintable():
+        raise InvalidRequestError("`model` must not contain control characters.")
+    return model
+
+
+def _boolean(holder: dict[str, Any], name: str) -> bool:
+    value = holder.get(name)
+    if value is None:
+        return False
+    if type(value) is not bool:
+        raise InvalidRequestError(f"`{name}` must be true or false, without quotes.")
+    return value
+
+
+def _integer(document: dict[str, Any], name: str, minimum: int, maximum: int) -> int | None:
+    value = document.get(name)
+    if value is None:
+        return None
+    if type(value) is not int or not minimum <= value <= maximum:
+        raise InvalidRequestError(
+            f"`{name}` must be a whole number from {minimum} to {maximum}, "
+            "without quotes, point or exponent."
+        )
+    return value
+
+
+def _text(document: dict[str, Any], name: str) -> str | None:
+    value = document.get(name)
+    if value is not None and type(value) is not str:
+        raise InvalidRequestError(f"`{name}` must be a string.")
+    return value
+
+
+def _max_output_tokens(document: dict[str, Any], dialect: Dialect) -> int | None:
+    """The client's own limit; 0 fills Anthropic's prompt cache without an answer.
+
+    Where a chat names both limits its host picks one, so the larger bounds the cost.
+    """
+    limit = _integer(document, "max_tokens", 0, MAX_TOKENS_MAX)
+    if dialect is Dialect.OPENAI_CHAT:
+        other = _integer(document, "max_completion_tokens", 0, MAX_TOKENS_MAX)
+        if other is not None:
+            return other if limit is None else max(limit, other)
+    return limit
+
+
+def _include_usage(document: dict[str, Any]) -> bool:
+    options = document.get("stream_options")
+    if options is None:
+        return False
+    if type(options) is not dict:
+        raise InvalidRequestError("`stream_options` must be an object.")
+    return _boolean(options, "include_usage")
+
+
+def _effort(document: dict[str, Any], dialect: Dialect) -> str | None:
+    """Reported, never decided on, so an odd one is left to the provider."""
+    if dialect is Dialect.ANTHROPIC_MESSAGES:
+        effort = _of(document.get("output_config"), "effort")
+    else:
+        effort = document.get("reasoning_effort") or _of(document.get("reasoning"), "effort")
+    return effort[:_EFFORT_LENGTH_MAX] if isinstance(effort, str) else None
+
+
+def _of(holder: object, name: str) -> object:
+    return holder.get(name) if isinstance(holder, dict) else None
