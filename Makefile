@@ -1,0 +1,63 @@
+# Two commands: `make run` and `make test`. They need Python >= 3.11 and make, and nothing else.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# Without byte code each start would compile everything again, for seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
+
+setup: $(STAMP) ## the environment alone, from the hashed lock file
+
+$(STAMP): requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "gateway needs Python >= 3.11: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e .
+	@touch $@
+
+run: setup ## the gateway on 127.0.0.1:8080, with an embedded PostgreSQL and a demo team
+	$(BIN)/gateway serve --demo
+
+demo: setup ## walk through the main job with the official SDKs; exit status 0 only if all is right
+	$(BIN)/python -m scripts.demo
+
+test: setup ## every test, real PostgreSQL included
+	$(BIN)/python -m pytest -n 2 $(TESTS)
+
+test-fast: setup ## the pure rooms alone: no database, no sockets
+	$(BIN)/python -m pytest -q tests/unit tests/properties tests/test_tidy.py
+
+check: setup ## format, lint, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fmt: setup ## put the code into the house's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+migrate: setup ## bring the schema up to date, the site's own migrations included
+	$(BIN)/gateway migrate
+
+bench: setup ## CPU per request and per event against a bare aiohttp relay
+	$(BIN)/python -m bench.run
+
+recordings: setup ## the meter against recorded provider streams, where they are at hand
+	$(BIN)/python scripts/check_recordings.py
+
+docs: setup ## write docs/configuration.md from the code
+	$(BIN)/python -m scripts.write_docs
+
+lock: ## resolve the lock files anew (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml --group dev -o requirements-dev.lock
+
+clean: ## remove the environment and what was built; data in ./var stays
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.PHONY: help setup run demo test test-fast check fmt migrate bench recordings docs lock clean

@@ -1,0 +1,1 @@
+"""Commands for operators, admins and finance. Results go to standard output, logs to the other."""

@@ -1,0 +1,79 @@
+"""The command line's root: groups, exit statuses, and one line for each mistake."""
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from gateway import __version__
+from gateway.cli.budgets import budget
+from gateway.cli.database import database, migrate
+from gateway.cli.keys import key
+from gateway.cli.ledger import ledger
+from gateway.cli.serve import serve
+from gateway.cli.session import CommandError
+from gateway.cli.spend import spend
+from gateway.cli.teams import team
+from gateway.domain.errors import ConfigError
+from gateway.postgres.embedded import EmbeddedPostgresError
+from gateway.postgres.errors import INFRASTRUCTURE_ERRORS
+
+USAGE_STATUS = 2
+FAILURE_STATUS = 1
+_INTERRUPTED_STATUS = 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="gateway")
+def cli() -> None:
+    """Relay LLM calls unmodified, price them exactly, keep every team inside its cap."""
+
+
+for command in (serve, migrate, database, team, key, budget, spend, ledger):
+    cli.add_command(command)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; returns its exit status (2: a wrong argument, 1: it failed)."""
+    try:
+        result = cli.main(list(arguments), prog_name="gateway", standalone_mode=False)
+    except click.exceptions.Exit as exc:
+        return exc.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return _INTERRUPTED_STATUS
+    except (
+        click.UsageError,
+        CommandError,
+        ConfigError,
+        EmbeddedPostgresError,
+        *INFRASTRUCTURE_ERRORS,
+    ) as exc:
+        message, status = _explained(exc)
+        sys.stderr.write("".join(f"gateway: {line}\n" for line in message.splitlines()))
+        return status
+    return result if isinstance(result, int) else 0
+
+
+def _explained(error: BaseException) -> tuple[str, int]:
+    """What to tell the user, and the exit status."""
+    match error:
+        case click.UsageError():
+            return _one_line(error), USAGE_STATUS
+        case CommandError():
+            return str(error), error.status
+        case ConfigError():
+            return "\n".join(error.problems), USAGE_STATUS
+        case EmbeddedPostgresError():
+            return f"the embedded PostgreSQL: {error}", FAILURE_STATUS
+        case _:
+            return (
+                f"the database does not answer ({type(error).__name__}): "
+                "check GATEWAY_DATABASE_URL and that the server runs"
+            ), FAILURE_STATUS
+
+
+def _one_line(error: click.UsageError) -> str:
+    message = error.format_message().replace("\n", " ")
+    path = error.ctx.command_path if error.ctx is not None else "gateway"
+    usage = error.ctx.command.collect_usage_pieces(error.ctx) if error.ctx is not None else []
+    return f"{message} Usage: {path} {' '.join(usage)}".rstrip()

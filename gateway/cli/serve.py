@@ -1,0 +1,125 @@
+"""`gateway serve`: check, migrate what is ours, serve until a signal, drain."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import click
+import structlog
+import uvloop
+
+from gateway.app import Running, serving
+from gateway.cli.demo_team import DemoKey, ensure_demo_team
+from gateway.cli.session import CommandError, print_json
+from gateway.config import Config
+from gateway.postgres.embedded import EmbeddedPostgres
+from gateway.postgres.migrate import schema_is_current, upgrade
+from gateway.telemetry.logs import configure_logging
+
+_log = structlog.get_logger("gateway.serve")
+_SECOND_SIGNAL_STATUS = 130
+
+
+@click.command()
+@click.option("--host", help="Address of the client listener (GATEWAY_HOST).")
+@click.option("--port", type=click.IntRange(0, 65535), help="Its port (GATEWAY_PORT).")
+@click.option("--workers", type=click.IntRange(1, 256), help="Processes (GATEWAY_WORKERS).")
+@click.option("--demo", is_flag=True, help="On an empty database make a team with a key.")
+@click.option("--json", "as_json", is_flag=True, help="Print addresses, and the key, as JSON.")
+def serve(
+    host: str | None, port: int | None, workers: int | None, demo: bool, as_json: bool
+) -> None:
+    """Serve clients until SIGTERM, which drains; a second one ends at once."""
+    config = _with_options(Config.from_env(), host=host, port=port, workers=workers)
+    configure_logging(config.log_level)
+    if config.unused_names:
+        _log.warning("config.unused", names=list(config.unused_names))
+    with _database(config) as (database_url, is_embedded):
+        key = asyncio.run(ensure_demo_team(database_url)) if demo else None
+        uvloop.run(_serve(config, database_url, is_embedded=is_embedded, key=key, as_json=as_json))
+
+
+def _with_options(
+    config: Config, *, host: str | None, port: int | None, workers: int | None
+) -> Config:
+    listen = replace(
+        config.listen,
+        host=host if host is not None else config.listen.host,
+        port=port if port is not None else config.listen.port,
+        workers=workers if workers is not None else config.listen.workers,
+    )
+    return replace(config, listen=listen)
+
+
+@contextmanager
+def _database(config: Config) -> Iterator[tuple[str, bool]]:
+    """The operator's database, its schema checked; or the embedded one, created and migrated."""
+    if config.database.url is not None:
+        url = config.database.url.value
+        if not asyncio.run(schema_is_current(url)):
+            raise CommandError("the database's schema is not current: run `gateway migrate`")
+        yield url, False
+        return
+    with EmbeddedPostgres(config.database.data_dir, pg_bin=config.database.pg_bin) as server:
+        upgrade(server.url())
+        yield server.url(), True
+
+
+async def _serve(
+    config: Config,
+    database_url: str,
+    *,
+    is_embedded: bool,
+    key: DemoKey | None,
+    as_json: bool,
+) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _on_signal, stop)
+    async with serving(config, database_url=database_url, is_embedded=is_embedded) as running:
+        _announce(running, key, as_json=as_json)
+        await stop.wait()
+        _log.info("serve.draining", streams=len(running.proxy.tasks))
+    _log.info("serve.stopped")
+
+
+def _on_signal(stop: asyncio.Event) -> None:
+    if stop.is_set():
+        # What is not posted stands in the journal; the next start posts it.
+        os._exit(_SECOND_SIGNAL_STATUS)
+    stop.set()
+
+
+def _announce(running: Running, key: DemoKey | None, *, as_json: bool) -> None:
+    _log.info("serve.ready", url=running.url, admin_url=running.admin_url)
+    if running.is_simulated:
+        _log.warning(
+            "serve.simulated",
+            message="NO PROVIDER CREDENTIAL IS SET: a SIMULATED provider answers every call. "
+            "Set GATEWAY_ANTHROPIC_API_KEY or GATEWAY_OPENAI_API_KEY to reach a real one.",
+        )
+    if as_json:
+        print_json(
+            {
+                "url": running.url,
+                "admin_url": running.admin_url,
+                "simulated": running.is_simulated,
+                "key": key.text if key is not None else None,
+            }
+        )
+    elif key is not None:
+        _print_demo(running, key)
+    sys.stdout.flush()
+
+
+def _print_demo(running: Running, key: DemoKey) -> None:
+    if key.text is None:
+        click.echo("Team demo has a key already; make another: gateway key create --team demo")
+        return
+    click.echo(f"Team demo, key (shown once): {key.text}\n\nTry it:\n")
+    click.echo(key.curl_line(running.url))

@@ -1,0 +1,1 @@
+"""HTTP with clients and operators: routes, credentials, header policy, error bodies, health."""

@@ -1,0 +1,58 @@
+"""Reads a request body within its bounds: size, encoding, and the time it may take."""
+
+import asyncio
+
+from aiohttp import web
+
+from gateway.domain.errors import (
+    ClientGoneError,
+    InvalidRequestError,
+    RequestTimeoutError,
+    RequestTooLargeError,
+    UnsupportedMediaError,
+)
+
+BODY_TIMEOUT_S = 30.0
+# A slower sender than this gets no more time than the time-out.
+_RATE_LEAST_BYTES_PER_S = 1024 * 64
+
+
+async def read_body(request: web.BaseRequest, bytes_max: int) -> bytes:
+    """The whole body, refused before it is read where its own length says that it is too large.
+
+    Raises:
+        RequestTooLargeError, UnsupportedMediaError, RequestTimeoutError, InvalidRequestError.
+        ClientGoneError: the client left while it was sending.
+    """
+    if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+        raise UnsupportedMediaError
+    content_type = request.headers.get("Content-Type", "application/json")
+    if content_type.partition(";")[0].strip().lower() != "application/json":
+        raise UnsupportedMediaError
+    declared = request.content_length
+    if declared is not None and declared > bytes_max:
+        raise RequestTooLargeError
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0
+    timeout_s = BODY_TIMEOUT_S + (declared or bytes_max) / _RATE_LEAST_BYTES_PER_S
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await _read(request, bytes_max)
+    except TimeoutError as exc:
+        raise RequestTimeoutError from exc
+    except web.RequestPayloadError as exc:
+        raise InvalidRequestError("The request body is not framed as HTTP says.") from exc
+    except ConnectionError as exc:
+        raise ClientGoneError from exc
+
+
+async def _read(request: web.BaseRequest, bytes_max: int) -> bytes:
+    pieces: list[bytes] = []
+    read_bytes = 0
+    while piece := await request.content.readany():
+        read_bytes += len(piece)
+        if read_bytes > bytes_max:
+            raise RequestTooLargeError
+        pieces.append(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)

@@ -1,0 +1,178 @@
+"""The client listener: one request in, one answer out, every failure in the caller's dialect."""
+
+from dataclasses import dataclass
+
+import structlog
+from aiohttp import web
+
+from gateway.auth.directory import KeyDirectory
+from gateway.domain.clock import Clock
+from gateway.domain.errors import (
+    ClientGoneError,
+    GatewayError,
+    InvalidRequestError,
+    MethodNotAllowedError,
+)
+from gateway.domain.identity import Principal
+from gateway.domain.ids import EntryId, new_entry_id
+from gateway.domain.request import Dialect
+from gateway.edge.body import read_body
+from gateway.edge.credential import presented_key
+from gateway.edge.error_bodies import error_body, error_headers
+from gateway.edge.health import Readiness
+from gateway.edge.information import Information
+from gateway.edge.reply import ClientReply
+from gateway.edge.routes import Match, RouteTable, Surface
+from gateway.proxy.call import Call
+from gateway.proxy.lifecycle import Proxy
+from gateway.telemetry.attribution import attribution_from_headers
+
+_log = structlog.get_logger("gateway.edge")
+_REQUEST_ID_LENGTH_MAX = 200
+_CLOSED_STATUS = 499
+_FAILED = "The gateway failed on this request."
+
+
+@dataclass(slots=True, kw_only=True)
+class _Turn:
+    """What is known of a request so far, for the answer to a failure."""
+
+    entry_id: EntryId
+    reply: ClientReply
+    dialect: Dialect | None
+    principal: Principal | None = None
+
+
+class ClientEdge:
+    """Dispatches by an exact table; only health answers without a credential."""
+
+    def __init__(
+        self,
+        *,
+        routes: RouteTable,
+        keys: KeyDirectory,
+        proxy: Proxy,
+        information: Information,
+        readiness: Readiness,
+        clock: Clock,
+        body_bytes_max: int,
+    ) -> None:
+        self._routes = routes
+        self._keys = keys
+        self._proxy = proxy
+        self._information = information
+        self._readiness = readiness
+        self._clock = clock
+        self._body_bytes_max = body_bytes_max
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request; the outermost place that catches everything."""
+        entry_id = new_entry_id(self._clock)
+        reply = ClientReply(request, own_headers=_own_headers(request, entry_id))
+        dialect = _guessed_dialect(request)
+        turn = _Turn(entry_id=entry_id, reply=reply, dialect=dialect)
+        try:
+            return await self._dispatch(request, turn)
+        except ClientGoneError:
+            return web.Response(status=_CLOSED_STATUS)
+        except GatewayError as error:
+            return self._refuse(request, error, turn)
+        except Exception as exc:  # noqa: BLE001 - the outermost place; nothing may leave unanswered.
+            _log.error(
+                "request.failed", entry_id=str(entry_id), error=type(exc).__name__, exc_info=exc
+            )
+            if reply.has_started:
+                reply.abort()
+                return web.Response(status=_CLOSED_STATUS)
+            return self._refuse(request, GatewayError(_FAILED), turn)
+
+    async def _dispatch(self, request: web.BaseRequest, turn: "_Turn") -> web.StreamResponse:
+        match = self._routes.match(request.raw_path)
+        turn.dialect = match.route.dialect or turn.dialect
+        _check_method(request, match)
+        if match.route.surface in {Surface.LIVE, Surface.READY}:
+            return self._readiness.answer(match.route.surface)
+        turn.principal = await self._authenticate(request)
+        if match.route.surface in {Surface.MODELS, Surface.USAGE}:
+            return await self._inform(match, turn.principal, turn.dialect, turn.reply)
+        return await self._serve(request, match, turn.principal, turn)
+
+    async def _authenticate(self, request: web.BaseRequest) -> Principal:
+        key = presented_key(request.headers.items())
+        return self._keys.find(key) or await self._keys.authenticate(key)
+
+    async def _serve(
+        self,
+        request: web.BaseRequest,
+        match: Match,
+        principal: Principal,
+        turn: "_Turn",
+    ) -> web.StreamResponse:
+        dialect = match.route.dialect
+        assert dialect is not None
+        headers = tuple(request.headers.items())
+        call = Call(
+            entry_id=turn.entry_id,
+            dialect=dialect,
+            product=match.product,
+            principal=principal,
+            headers=headers,
+            query=match.query,
+            body=await read_body(request, self._body_bytes_max),
+            attribution=attribution_from_headers(headers),
+            wants_override=request.headers.get("x-posthog-budget-override", "").lower() == "true",
+            is_token_count=match.route.surface is Surface.TOKEN_COUNT,
+        )
+        await self._proxy.serve(call, turn.reply)
+        if turn.reply.response is None:
+            raise ClientGoneError
+        return turn.reply.response
+
+    async def _inform(
+        self, match: Match, principal: Principal, dialect: Dialect | None, reply: ClientReply
+    ) -> web.Response:
+        if match.route.surface is Surface.MODELS:
+            body = self._information.models(dialect)
+        else:
+            body = await self._information.usage(principal)
+        return web.Response(body=body, content_type="application/json", headers=reply.headers([]))
+
+    def _refuse(self, request: web.BaseRequest, error: GatewayError, turn: "_Turn") -> web.Response:
+        if turn.principal is not None and turn.reply.budget is None:
+            view = self._proxy.known_budget_view(turn.principal.team_id)
+            if view is not None:
+                turn.reply.set_budget(view)
+        entry_id = str(turn.entry_id)
+        _log.info("request.refused", entry_id=entry_id, status=error.status, error=error.code)
+        response = web.Response(
+            status=error.status,
+            body=error_body(error, turn.dialect, entry_id),
+            content_type="application/json",
+            headers=turn.reply.headers(error_headers(error)),
+        )
+        if not request.content.at_eof():
+            # The rest of an unread body must never be taken for the next request.
+            response.force_close()
+        return response
+
+
+def _check_method(request: web.BaseRequest, match: Match) -> None:
+    if request.method != match.route.method:
+        raise MethodNotAllowedError(f"This route takes {match.route.method}.")
+    if request.version < (1, 0) or request.version > (1, 1):
+        raise InvalidRequestError("This gateway speaks HTTP/1.1.")
+    if request.version < (1, 1) and "Transfer-Encoding" in request.headers:
+        raise InvalidRequestError("HTTP/1.0 has no transfer encodings.")
+
+
+def _guessed_dialect(request: web.BaseRequest) -> Dialect | None:
+    """Where the route does not say: Anthropic's SDK names its version on every request."""
+    return Dialect.ANTHROPIC_MESSAGES if "anthropic-version" in request.headers else None
+
+
+def _own_headers(request: web.BaseRequest, entry_id: EntryId) -> list[tuple[str, str]]:
+    headers = [("x-gateway-request-id", str(entry_id))]
+    request_id = request.headers.get("x-request-id", "")
+    if 0 < len(request_id) <= _REQUEST_ID_LENGTH_MAX and request_id.isascii():
+        headers.append(("x-request-id", request_id))
+    return headers

@@ -1,0 +1,77 @@
+"""Gateway errors as JSON, in the caller's dialect; the only place that turns one into a body."""
+
+from decimal import Decimal
+from typing import Any
+
+import orjson
+
+from gateway.domain.clock import rfc3339
+from gateway.domain.errors import BudgetExceededError, GatewayError
+from gateway.domain.money import cents
+from gateway.domain.request import Dialect
+
+_ANTHROPIC_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    502: "api_error",
+    503: "api_error",
+    504: "timeout_error",
+}
+_OPENAI_TYPES = {403: "permission_error", 502: "server_error", 503: "server_error"}
+_OPENAI_TYPES[504] = "server_error"
+_SERVER_ERROR_STATUS = 500
+
+
+def error_body(error: GatewayError, dialect: Dialect | None, request_id: str) -> bytes:
+    """The body of an answer that the gateway itself gives."""
+    if dialect is Dialect.ANTHROPIC_MESSAGES:
+        return orjson.dumps(_anthropic(error, request_id))
+    return orjson.dumps(_openai(error))
+
+
+def error_headers(error: GatewayError) -> list[tuple[str, str]]:
+    """What tells an SDK whether, and when, to try again."""
+    headers = [("x-should-retry", "true" if error.is_retryable else "false")]
+    if error.retry_after_s is not None:
+        headers.append(("Retry-After", str(error.retry_after_s)))
+    return headers
+
+
+def _anthropic(error: GatewayError, request_id: str) -> dict[str, Any]:
+    default = "api_error" if error.status >= _SERVER_ERROR_STATUS else "invalid_request_error"
+    body: dict[str, Any] = {
+        "type": _ANTHROPIC_TYPES.get(error.status, default),
+        "message": error.message,
+    }
+    if isinstance(error, BudgetExceededError):
+        body |= {"type": error.code} | _budget(error)
+    return {"type": "error", "error": body, "request_id": request_id}
+
+
+def _openai(error: GatewayError) -> dict[str, Any]:
+    default = "server_error" if error.status >= _SERVER_ERROR_STATUS else "invalid_request_error"
+    body: dict[str, Any] = {
+        "message": error.message,
+        "type": _OPENAI_TYPES.get(error.status, default),
+        "param": None,
+        "code": error.code,
+    }
+    if isinstance(error, BudgetExceededError):
+        body |= {"type": error.code} | _budget(error)
+    return {"error": body}
+
+
+def _budget(error: BudgetExceededError) -> dict[str, str]:
+    view = error.admission.view
+    budget = {
+        "team": error.team,
+        "cap_usd": cents(view.cap_usd or Decimal(0)),
+        "spend_usd": cents(view.spend_usd or Decimal(0)),
+        "resets_at": rfc3339(view.resets_at),
+    }
+    if error.admission.is_held_back:
+        budget["reason"] = "held"
+    return budget

@@ -1,0 +1,97 @@
+"""What a key may ask about itself: the models it may call, and its team's budget."""
+
+from decimal import Decimal
+from typing import Any
+
+import orjson
+
+from gateway.domain.clock import Clock, month_of, rfc3339
+from gateway.domain.identity import Principal
+from gateway.domain.request import Dialect
+from gateway.edge.budget_headers import has_cap, remaining_usd, status_name
+from gateway.pricing.book import PriceBook
+from gateway.proxy.lifecycle import Proxy
+from gateway.reports.usage import UsageReport
+from gateway.upstream.providers import Providers
+
+
+class Information:
+    """Answers `GET /v1/models` and `GET /v1/usage`."""
+
+    def __init__(
+        self,
+        *,
+        providers: Providers,
+        prices: PriceBook,
+        proxy: Proxy,
+        usage_report: UsageReport,
+        clock: Clock,
+    ) -> None:
+        self._providers = providers
+        self._prices = prices
+        self._proxy = proxy
+        self._usage_report = usage_report
+        self._clock = clock
+
+    def models(self, dialect: Dialect | None) -> bytes:
+        """Priced models of the configured providers, in the caller's dialect.
+
+        Models of a dialect's own provider carry their bare names, others the prefix that leads
+        to them.
+        """
+        if dialect is Dialect.ANTHROPIC_MESSAGES:
+            return orjson.dumps(_anthropic_page(self._names(dialect)))
+        return orjson.dumps(_openai_page(self._names(Dialect.OPENAI_CHAT)))
+
+    def _names(self, dialect: Dialect) -> list[tuple[str, str]]:
+        names = []
+        for provider in self._providers:
+            if not provider.is_configured or dialect not in provider.spec.paths:
+                continue
+            for model in self._prices.models(provider.name):
+                is_home = self._providers.for_model(dialect, model).provider is provider
+                names.append((model if is_home else f"{provider.name}/{model}", provider.name))
+        return names
+
+    async def usage(self, principal: Principal) -> bytes:
+        """The team's budget now, and its spend of the month by model."""
+        view = await self._proxy.budget_view(principal.team_id)
+        by_model = await self._usage_report.by_model(principal.team_id, month_of(self._clock.now()))
+        capped = has_cap(view)
+        document: dict[str, Any] = {
+            "team": principal.team_name,
+            "month": f"{view.month:%Y-%m}",
+            "cap_usd": _dollars(view.cap_usd) if capped else None,
+            "spend_usd": _dollars(view.spend_usd),
+            "held_usd": _dollars(view.held_usd),
+            "remaining_usd": _dollars(remaining_usd(view)) if capped else None,
+            "status": status_name(view),
+            "resets_at": rfc3339(view.resets_at),
+            "by_model": by_model,
+        }
+        return orjson.dumps(document)
+
+
+def _dollars(amount_usd: Decimal | None) -> str | None:
+    return None if amount_usd is None else f"{amount_usd:f}"
+
+
+def _openai_page(names: list[tuple[str, str]]) -> dict[str, Any]:
+    data = [
+        {"id": name, "object": "model", "created": 0, "owned_by": owner} for name, owner in names
+    ]
+    return {"object": "list", "data": data}
+
+
+def _anthropic_page(names: list[tuple[str, str]]) -> dict[str, Any]:
+    data = [
+        {
+            "type": "model",
+            "id": name,
+            "display_name": name,
+            "created_at": "1970-01-01T00:00:00Z",
+        }
+        for name, _ in names
+    ]
+    first, last = (names[0][0], names[-1][0]) if names else (None, None)
+    return {"data": data, "has_more": False, "first_id": first, "last_id": last}

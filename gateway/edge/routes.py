@@ -1,0 +1,111 @@
+"""The exact list of client routes; a target that is not on it byte for byte is nothing here."""
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+from urllib.parse import parse_qsl, urlencode
+
+from gateway.domain.errors import InvalidRequestError, NotFoundError
+from gateway.domain.request import Dialect
+
+DEFAULT_PRODUCT = "llm_gateway"
+# Known to providers and harmless to the bill; anything else could name what the body should.
+_QUERY_NAMES = frozenset({"beta", "alt", "api-version"})
+_QUERY_VALUE = re.compile(r"[A-Za-z0-9._-]{0,64}")
+
+
+class Surface(Enum):
+    """What a route is for."""
+
+    MODEL = "model"
+    TOKEN_COUNT = "token_count"  # noqa: S105 - a route, not a secret.
+    MODELS = "models"
+    USAGE = "usage"
+    LIVE = "live"
+    READY = "ready"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One path below an optional product."""
+
+    surface: Surface
+    method: str
+    dialect: Dialect | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """A route, the product in its path, and the query that may go on to the provider."""
+
+    route: Route
+    product: str
+    query: str
+
+
+ROUTES = {
+    "/v1/messages": Route(surface=Surface.MODEL, method="POST", dialect=Dialect.ANTHROPIC_MESSAGES),
+    "/v1/messages/count_tokens": Route(
+        surface=Surface.TOKEN_COUNT, method="POST", dialect=Dialect.ANTHROPIC_MESSAGES
+    ),
+    "/v1/chat/completions": Route(
+        surface=Surface.MODEL, method="POST", dialect=Dialect.OPENAI_CHAT
+    ),
+    "/v1/models": Route(surface=Surface.MODELS, method="GET"),
+    "/v1/usage": Route(surface=Surface.USAGE, method="GET"),
+}
+HEALTH_ROUTES = {
+    "/livez": Route(surface=Surface.LIVE, method="GET"),
+    "/_liveness": Route(surface=Surface.LIVE, method="GET"),
+    "/readyz": Route(surface=Surface.READY, method="GET"),
+    "/_readiness": Route(surface=Surface.READY, method="GET"),
+}
+
+
+class RouteTable:
+    """All targets of this gateway, spelled out: every route bare and under each product."""
+
+    def __init__(self, products: frozenset[str]) -> None:
+        self._targets = {
+            path: Match(route=route, product=DEFAULT_PRODUCT, query="")
+            for path, route in (ROUTES | HEALTH_ROUTES).items()
+        }
+        for product in sorted(products):
+            for path, route in ROUTES.items():
+                self._targets[f"/{product}{path}"] = Match(route=route, product=product, query="")
+
+    def match(self, raw_target: str) -> Match:
+        """Find the route of a request target as it stood on the request line.
+
+        No decoding, no normalising: `/v1/%6dessages` and `//v1/messages` are not ours.
+
+        Raises:
+            NotFoundError: no such route or product.
+            InvalidRequestError: a query parameter that is not known.
+        """
+        path, _, query = raw_target.partition("?")
+        match = self._targets.get(path)
+        if match is None:
+            raise NotFoundError(self._explain(path))
+        if not query:
+            return match
+        return Match(route=match.route, product=match.product, query=_checked_query(query))
+
+    def _explain(self, path: str) -> str:
+        product, slash, rest = path.lstrip("/").partition("/")
+        if slash and f"/{rest}" in ROUTES:
+            return (
+                f"Unknown product {product[:64]!r}: it is not in GATEWAY_PRODUCTS of this gateway."
+            )
+        return "There is no such route on this gateway."
+
+
+def _checked_query(query: str) -> str:
+    pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=len(_QUERY_NAMES) + 1)
+    names = [name for name, _ in pairs]
+    if not pairs or len(set(names)) != len(names) or not _QUERY_NAMES.issuperset(names):
+        allowed = ", ".join(sorted(_QUERY_NAMES))
+        raise InvalidRequestError(f"Unknown query parameter: this gateway takes {allowed}, once.")
+    if not all(_QUERY_VALUE.fullmatch(value) for _, value in pairs):
+        raise InvalidRequestError("A query parameter has a value that cannot be passed on.")
+    return urlencode(pairs)

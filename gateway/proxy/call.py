@@ -1,0 +1,24 @@
+"""One model call as the edge hands it to the road, authenticated and read, undecided."""
+
+from dataclasses import dataclass
+
+from gateway.domain.identity import Principal
+from gateway.domain.ids import EntryId
+from gateway.domain.request import Attribution, Dialect
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """`headers` and `query` are the client's own; `body` its bytes, uncompressed."""
+
+    entry_id: EntryId
+    dialect: Dialect
+    product: str
+    principal: Principal
+    headers: tuple[tuple[str, str], ...]
+    query: str
+    body: bytes
+    attribution: Attribution
+    wants_override: bool = False
+    is_token_count: bool = False
+    """`count_tokens`: relayed free of charge, no hold and no entry."""

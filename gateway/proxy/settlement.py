@@ -1,0 +1,224 @@
+"""The end of every request that held money: one settlement, whatever happened; tracked tasks."""
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from gateway.domain.clock import Clock
+from gateway.domain.entry import Amounts, Charge, Entry, Generation, Hold, Settlement
+from gateway.domain.errors import GatewayError
+from gateway.domain.request import RequestFacts
+from gateway.domain.usage import Measurement, Usage, UsageSource
+from gateway.ledger.journal import Journal
+from gateway.pricing.book import PriceBook
+from gateway.proxy.budget_desk import BudgetDesk
+from gateway.proxy.call import Call
+from gateway.telemetry.logs import settlement_log_fields
+from gateway.telemetry.metrics import Metrics
+from gateway.upstream.providers import Destination
+
+_log = structlog.get_logger("gateway.settlement")
+SUCCESS = range(200, 300)
+
+
+class SettlementListener(Protocol):
+    """Something that wants to see each settlement in this process (a test, a tracer)."""
+
+    def __call__(self, settlement: Settlement) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Books:
+    """Where the end of a request is written: journal, budget, price book, metrics."""
+
+    journal: Journal
+    desk: BudgetDesk
+    prices: PriceBook
+    metrics: Metrics
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of an exchange. `measurement` is None where the provider generated nothing."""
+
+    http_status: int
+    measurement: Measurement | None
+    client_aborted: bool
+    error: str | None = None
+
+
+class OpenHold:
+    """A hold on its way to its end; ends once, and later calls change nothing."""
+
+    def __init__(
+        self,
+        *,
+        hold: Hold,
+        call: Call,
+        facts: RequestFacts,
+        destination: Destination,
+        breakpoints_upgraded: int,
+        books: Books,
+    ) -> None:
+        self.hold = hold
+        self._call = call
+        self._facts = facts
+        self._destination = destination
+        self._breakpoints_upgraded = breakpoints_upgraded
+        self._books = books
+        self._started_s = books.clock.monotonic_s()
+        self._first_token_s: float | None = None
+        self.is_ended = False
+
+    def saw_first_token(self) -> None:
+        """Remember when the first content came; later calls change nothing."""
+        if self._first_token_s is None:
+            self._first_token_s = self._books.clock.monotonic_s() - self._started_s
+
+    def release(self, error: GatewayError) -> None:
+        """End the hold at no cost: nothing of the request reached the provider."""
+        if self.is_ended:
+            return
+        self.is_ended = True
+        self._books.journal.append_release(self.hold.entry_id)
+        self._books.desk.released(self.hold)
+        self._books.metrics.upstream_failed(provider=self.hold.provider, error=error.code)
+        _log.warning(
+            "request.released",
+            entry_id=str(self.hold.entry_id),
+            provider=self.hold.provider,
+            error=error.code,
+        )
+
+    def settle(self, outcome: Outcome) -> None:
+        """Price what was measured and write it to the journal: from here on it cannot be lost."""
+        if self.is_ended:
+            return
+        self.is_ended = True
+        charge = self._charge(outcome.measurement)
+        settlement = Settlement(
+            entry=self._entry(outcome, charge), generation=self._generation(outcome)
+        )
+        self._books.journal.append_settlement(settlement)
+        self._books.desk.settled(self.hold, charge.amounts.total_pico_usd)
+        self._books.metrics.observe_settlement(settlement)
+        _log.info("request.settled", **settlement_log_fields(settlement))
+
+    def _charge(self, measurement: Measurement | None) -> Charge:
+        prices = self._books.prices
+        if measurement is None:
+            return Charge(amounts=Amounts(), price_version=prices.version)
+        charge = prices.charge(
+            provider=self.hold.provider,
+            request_model=self._destination.model,
+            measurement=measurement,
+            facts=self._facts,
+            at=self.hold.admitted_at,
+        )
+        prices.observed(
+            provider=self.hold.provider,
+            facts=self._facts,
+            usage=measurement.usage,
+        )
+        return charge
+
+    def _entry(self, outcome: Outcome, charge: Charge) -> Entry:
+        measurement, hold = outcome.measurement, self.hold
+        return Entry(
+            entry_id=hold.entry_id,
+            month=hold.month,
+            team_id=hold.team_id,
+            api_key_id=hold.api_key_id,
+            product=hold.product,
+            provider=hold.provider,
+            dialect=hold.dialect,
+            request_model=hold.request_model,
+            response_model=measurement.response_model if measurement else None,
+            usage=measurement.usage if measurement else Usage(),
+            amounts=charge.amounts,
+            price_version=charge.price_version,
+            usage_source=measurement.source if measurement else UsageSource.EXACT,
+            budget_status=hold.budget_status,
+            http_status=outcome.http_status,
+            client_aborted=outcome.client_aborted,
+            provider_response_id=measurement.provider_response_id if measurement else None,
+            occurred_at=self._books.clock.now(),
+            hold_pico_usd=hold.amount_pico_usd,
+            is_leased=hold.is_leased,
+            is_ceiling=charge.is_ceiling,
+            cache_ttl_upgraded=self._breakpoints_upgraded,
+            detail=self._detail(outcome, charge),
+        )
+
+    def _detail(self, outcome: Outcome, charge: Charge) -> dict[str, object]:
+        """What an auditor needs to compute the amount again, and nothing a client wrote."""
+        detail: dict[str, object] = {"rates": charge.rates, "stream": self._facts.is_streaming}
+        if charge.list_pico_usd is not None:
+            detail["list_pico_usd"] = charge.list_pico_usd
+        if outcome.error is not None:
+            detail["error"] = outcome.error
+        if (measurement := outcome.measurement) is not None:
+            selectors = measurement.selectors
+            detail |= {
+                name: value
+                for name, value in (
+                    ("usage", measurement.usage_raw),
+                    ("service_tier", selectors.service_tier),
+                    ("speed", selectors.speed),
+                    ("inference_geo", selectors.inference_geo),
+                    ("stop_reason", measurement.stop_reason),
+                )
+                if value is not None
+            }
+        return detail
+
+    def _generation(self, outcome: Outcome) -> Generation:
+        return Generation(
+            team_name=self._call.principal.team_name,
+            is_streaming=self._facts.is_streaming,
+            base_url=self._destination.provider.base_url,
+            latency_s=self._books.clock.monotonic_s() - self._started_s,
+            time_to_first_token_s=self._first_token_s,
+            effort=self._facts.effort,
+            error=outcome.error,
+            save_mode=self._breakpoints_upgraded > 0,
+            attribution=self._call.attribution,
+        )
+
+
+class TrackedTasks:
+    """Tasks that outlive the request that started them; every one is waited for at shutdown."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():
+            return
+        # Reading the exception also tells asyncio that somebody did.
+        error = task.exception()
+        if error is not None and not isinstance(error, GatewayError):
+            _log.error("request.failed", exc_info=error)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Let running tasks end; cancel what is left after `timeout_s` and wait for that too."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=timeout_s)
+        for task in list(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)

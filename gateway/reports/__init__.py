@@ -1,0 +1,1 @@
+"""Reads of the ledger for people: spend, usage, verification. Nothing here writes."""

@@ -1,0 +1,1 @@
+"""The bundled simulated provider: real HTTP, made-up words, honest usage."""
