@@ -9,6 +9,12 @@ class Dialect(StrEnum):
 
     ANTHROPIC_MESSAGES = "anthropic.messages"
     OPENAI_CHAT = "openai.chat"
+    OPENAI_COMPLETIONS = "openai.completions"
+    OPENAI_EMBEDDINGS = "openai.embeddings"
+    OPENAI_RESPONSES = "openai.responses"
+    OPENAI_TRANSCRIPTIONS = "openai.transcriptions"
+    GEMINI = "gemini"
+    BEDROCK = "bedrock"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

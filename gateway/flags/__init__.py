@@ -1,0 +1,1 @@
+"""Feature flags: the gate of Save Mode, evaluated on the server, unknown is off."""

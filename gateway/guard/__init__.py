@@ -1,0 +1,1 @@
+"""The budget guard: pure arithmetic of caps, spend, holds and leases; decides in memory."""
