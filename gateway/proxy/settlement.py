@@ -122,7 +122,9 @@ class OpenHold:
         prices.observed(
             provider=self.hold.provider,
             facts=self._facts,
-            usage=measurement.usage,
+            measurement=measurement,
+            charge=charge,
+            at=self.hold.admitted_at,
         )
         return charge
 

@@ -1,0 +1,1 @@
+"""Dialects, sans-I/O: framing, request fields, usage and error fields of each provider."""
