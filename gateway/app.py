@@ -34,8 +34,9 @@ from gateway.reports.usage import UsageReport
 from gateway.sim.provider import SimulatedProvider
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.sender import EventSender
+from gateway.upstream.configured import configured
 from gateway.upstream.exchange import Upstream
-from gateway.upstream.providers import Providers, configured
+from gateway.upstream.providers import Providers
 
 _log = structlog.get_logger("gateway.app")
 DRAIN_TIMEOUT_S = 600.0
@@ -114,16 +115,31 @@ async def _providers(
     stack: AsyncExitStack, config: Config, *, is_embedded: bool
 ) -> tuple[Providers, bool]:
     """Real providers, or the simulated one where nothing at all is configured."""
-    has_any = any(setting.api_key or setting.base_url for setting in config.providers.values())
+    bedrock = config.bedrock
+    has_any = (
+        any(setting.api_key or setting.base_url for setting in config.providers.values())
+        or bool(config.upstreams)
+        or bool(bedrock.base_url or bedrock.region)
+    )
     if not is_embedded or has_any:
-        return configured(config.providers, simulator_url=None, is_managed=not is_embedded), False
+        real = configured(
+            config.providers,
+            bedrock=bedrock,
+            more=config.upstreams,
+            simulator_url=None,
+            is_managed=not is_embedded,
+        )
+        return real, False
     runner = web.AppRunner(SimulatedProvider().app(), access_log=None)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     site = web.TCPSite(runner, _LOOPBACK, 0)
     await site.start()
     simulator_url = f"http://{_LOOPBACK}:{runner.addresses[0][1]}"
-    return configured(config.providers, simulator_url=simulator_url, is_managed=False), True
+    simulated = configured(
+        config.providers, bedrock=bedrock, simulator_url=simulator_url, is_managed=False
+    )
+    return simulated, True
 
 
 async def _books(

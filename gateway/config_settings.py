@@ -14,8 +14,6 @@ PROVIDERS = (
     "groq",
     "xai",
 )
-# Their dialects are not served yet; their settings are known so that one configuration fits all.
-_PROVIDERS_UNUSED = {"gemini", "azure_openai"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,21 +29,20 @@ class Setting:
 
 def _provider_settings(provider: str) -> tuple[Setting, Setting]:
     prefix = f"GATEWAY_{provider.upper()}"
-    is_unused = provider in _PROVIDERS_UNUSED
     base = "without `/v1`" if provider == "anthropic" else "in the form the provider's SDK takes"
+    if provider == "azure_openai":
+        base = "the resource's endpoint, `https://NAME.openai.azure.com`"
     return (
         Setting(
             name=f"{prefix}_BASE_URL",
             default=None,
             meaning=f"Base URL of {provider}, {base}; unset: the provider's own.",
-            is_unused=is_unused,
         ),
         Setting(
             name=f"{prefix}_API_KEY",
             default=None,
             meaning=f"Credential that the gateway sends to {provider}.",
             is_secret=True,
-            is_unused=is_unused,
         ),
     )
 
@@ -91,19 +88,16 @@ SETTINGS: tuple[Setting, ...] = (
         name="GATEWAY_BEDROCK_BASE_URL",
         default=None,
         meaning="Base URL of Bedrock; unset: AWS's own.",
-        is_unused=True,
     ),
     Setting(
         name="GATEWAY_BEDROCK_REGION",
         default=None,
         meaning="AWS region of Bedrock; credentials come by the standard AWS chain.",
-        is_unused=True,
     ),
     Setting(
         name="GATEWAY_PROVIDERS_FILE",
         default=None,
         meaning="TOML file of more OpenAI- or Anthropic-compatible upstreams.",
-        is_unused=True,
     ),
     Setting(
         name="GATEWAY_POSTHOG_HOST",

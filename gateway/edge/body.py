@@ -12,12 +12,15 @@ from gateway.domain.errors import (
     UnsupportedMediaError,
 )
 
+JSON_MEDIA_TYPE = "application/json"
 BODY_TIMEOUT_S = 30.0
 # A slower sender than this gets no more time than the time-out.
 _RATE_LEAST_BYTES_PER_S = 1024 * 64
 
 
-async def read_body(request: web.BaseRequest, bytes_max: int) -> bytes:
+async def read_body(
+    request: web.BaseRequest, bytes_max: int, *, media_type: str = JSON_MEDIA_TYPE
+) -> bytes:
     """The whole body, refused before it is read where its own length says that it is too large.
 
     Raises:
@@ -26,9 +29,9 @@ async def read_body(request: web.BaseRequest, bytes_max: int) -> bytes:
     """
     if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
         raise UnsupportedMediaError
-    content_type = request.headers.get("Content-Type", "application/json")
-    if content_type.partition(";")[0].strip().lower() != "application/json":
-        raise UnsupportedMediaError
+    content_type = request.headers.get("Content-Type", JSON_MEDIA_TYPE)
+    if content_type.partition(";")[0].strip().lower() != media_type:
+        raise UnsupportedMediaError(f"The request body must be uncompressed {media_type}.")
     declared = request.content_length
     if declared is not None and declared > bytes_max:
         raise RequestTooLargeError

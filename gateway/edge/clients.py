@@ -16,7 +16,7 @@ from gateway.domain.errors import (
 from gateway.domain.identity import Principal
 from gateway.domain.ids import EntryId, new_entry_id
 from gateway.domain.request import Dialect
-from gateway.edge.body import read_body
+from gateway.edge.body import JSON_MEDIA_TYPE, read_body
 from gateway.edge.credential import presented_key
 from gateway.edge.error_bodies import error_body, error_headers
 from gateway.edge.health import Readiness
@@ -31,6 +31,7 @@ _log = structlog.get_logger("gateway.edge")
 _REQUEST_ID_LENGTH_MAX = 200
 _CLOSED_STATUS = 499
 _FAILED = "The gateway failed on this request."
+_MEDIA_TYPES = {Dialect.OPENAI_TRANSCRIPTIONS: "multipart/form-data"}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -118,7 +119,12 @@ class ClientEdge:
             principal=principal,
             headers=headers,
             query=match.query,
-            body=await read_body(request, self._body_bytes_max),
+            path_model=match.model,
+            action=match.action,
+            content_type=request.headers.get("Content-Type", JSON_MEDIA_TYPE),
+            body=await read_body(
+                request, self._body_bytes_max, media_type=_MEDIA_TYPES.get(dialect, JSON_MEDIA_TYPE)
+            ),
             attribution=attribution_from_headers(headers),
             wants_override=request.headers.get("x-posthog-budget-override", "").lower() == "true",
             is_token_count=match.route.surface is Surface.TOKEN_COUNT,
@@ -166,8 +172,13 @@ def _check_method(request: web.BaseRequest, match: Match) -> None:
 
 
 def _guessed_dialect(request: web.BaseRequest) -> Dialect | None:
-    """Where the route does not say: Anthropic's SDK names its version on every request."""
-    return Dialect.ANTHROPIC_MESSAGES if "anthropic-version" in request.headers else None
+    """Where the route does not say: SDKs name themselves in a header of every request."""
+    headers = request.headers
+    if "anthropic-version" in headers:
+        return Dialect.ANTHROPIC_MESSAGES
+    if "x-goog-api-key" in headers or "x-goog-api-client" in headers:
+        return Dialect.GEMINI
+    return Dialect.BEDROCK if "amz-sdk-invocation-id" in headers else None
 
 
 def _own_headers(request: web.BaseRequest, entry_id: EntryId) -> list[tuple[str, str]]:

@@ -1,9 +1,9 @@
 """The exact list of client routes; a target that is not on it byte for byte is nothing here."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, unquote, urlencode
 
 from gateway.domain.errors import InvalidRequestError, NotFoundError
 from gateway.domain.request import Dialect
@@ -36,11 +36,16 @@ class Route:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
-    """A route, the product in its path, and the query that may go on to the provider."""
+    """A route, the product in its path, and the query that may go on to the provider.
+
+    Gemini and Bedrock name the model, and what is to be done with it, in the path.
+    """
 
     route: Route
     product: str
     query: str
+    model: str | None = None
+    action: str | None = None
 
 
 ROUTES = {
@@ -51,6 +56,16 @@ ROUTES = {
     "/v1/chat/completions": Route(
         surface=Surface.MODEL, method="POST", dialect=Dialect.OPENAI_CHAT
     ),
+    "/v1/completions": Route(
+        surface=Surface.MODEL, method="POST", dialect=Dialect.OPENAI_COMPLETIONS
+    ),
+    "/v1/embeddings": Route(
+        surface=Surface.MODEL, method="POST", dialect=Dialect.OPENAI_EMBEDDINGS
+    ),
+    "/v1/responses": Route(surface=Surface.MODEL, method="POST", dialect=Dialect.OPENAI_RESPONSES),
+    "/v1/audio/transcriptions": Route(
+        surface=Surface.MODEL, method="POST", dialect=Dialect.OPENAI_TRANSCRIPTIONS
+    ),
     "/v1/models": Route(surface=Surface.MODELS, method="GET"),
     "/v1/usage": Route(surface=Surface.USAGE, method="GET"),
 }
@@ -60,12 +75,24 @@ HEALTH_ROUTES = {
     "/readyz": Route(surface=Surface.READY, method="GET"),
     "/_readiness": Route(surface=Surface.READY, method="GET"),
 }
+_GEMINI = Route(surface=Surface.MODEL, method="POST", dialect=Dialect.GEMINI)
+_GEMINI_COUNT = Route(surface=Surface.TOKEN_COUNT, method="POST", dialect=Dialect.GEMINI)
+_BEDROCK = Route(surface=Surface.MODEL, method="POST", dialect=Dialect.BEDROCK)
+# Of escapes only those that AWS's SDKs write for `:` and `/` in model ids and ARNs.
+_WITH_MODEL = re.compile(
+    r"(?:/(?P<product>[A-Za-z0-9_-]{1,64}))?"
+    r"(?:/v1beta/models/(?P<gemini>[A-Za-z0-9._-]{1,200})"
+    r":(?P<method>generateContent|streamGenerateContent|countTokens)"
+    r"|/model/(?P<bedrock>(?:[A-Za-z0-9._:-]|%3[Aa]|%2[Ff]){1,400})"
+    r"/(?P<action>invoke|invoke-with-response-stream|converse|converse-stream))"
+)
 
 
 class RouteTable:
     """All targets of this gateway, spelled out: every route bare and under each product."""
 
     def __init__(self, products: frozenset[str]) -> None:
+        self._products = products
         self._targets = {
             path: Match(route=route, product=DEFAULT_PRODUCT, query="")
             for path, route in (ROUTES | HEALTH_ROUTES).items()
@@ -84,20 +111,34 @@ class RouteTable:
             InvalidRequestError: a query parameter that is not known.
         """
         path, _, query = raw_target.partition("?")
-        match = self._targets.get(path)
-        if match is None:
+        match = self._targets.get(path) or self._with_model(path)
+        return replace(match, query=_checked_query(query)) if query else match
+
+    def _with_model(self, path: str) -> Match:
+        found = _WITH_MODEL.fullmatch(path)
+        if found is None:
             raise NotFoundError(self._explain(path))
-        if not query:
-            return match
-        return Match(route=match.route, product=match.product, query=_checked_query(query))
+        product = found["product"]
+        if product is not None and product not in self._products:
+            raise NotFoundError(_unknown_product(product))
+        product = product or DEFAULT_PRODUCT
+        if (model := found["gemini"]) is not None:
+            route = _GEMINI_COUNT if found["method"] == "countTokens" else _GEMINI
+            return Match(
+                route=route, product=product, query="", model=model, action=found["method"]
+            )
+        model = unquote(found["bedrock"])
+        return Match(route=_BEDROCK, product=product, query="", model=model, action=found["action"])
 
     def _explain(self, path: str) -> str:
         product, slash, rest = path.lstrip("/").partition("/")
         if slash and f"/{rest}" in ROUTES:
-            return (
-                f"Unknown product {product[:64]!r}: it is not in GATEWAY_PRODUCTS of this gateway."
-            )
+            return _unknown_product(product)
         return "There is no such route on this gateway."
+
+
+def _unknown_product(product: str) -> str:
+    return f"Unknown product {product[:64]!r}: it is not in GATEWAY_PRODUCTS of this gateway."
 
 
 def _checked_query(query: str) -> str:

@@ -19,6 +19,10 @@ class Call:
     query: str
     body: bytes
     attribution: Attribution
+    path_model: str | None = None
+    """The model where the path names it (Gemini, Bedrock), and what is to be done with it."""
+    action: str | None = None
+    content_type: str = "application/json"
     wants_override: bool = False
     is_token_count: bool = False
-    """`count_tokens`: relayed free of charge, no hold and no entry."""
+    """`count_tokens` and its kin: relayed free of charge, no hold and no entry."""

@@ -5,22 +5,19 @@ auth (done at the edge) -> guard -> transform -> hold -> upstream -> meter -> se
 
 import asyncio
 from dataclasses import dataclass, replace
-from decimal import Decimal
 
 from gateway.domain.budget import Admission, BudgetView
-from gateway.domain.clock import rfc3339
 from gateway.domain.entry import Hold
 from gateway.domain.errors import (
-    BudgetExceededError,
     InvalidRequestError,
     ProviderNotConfiguredError,
 )
 from gateway.domain.ids import TeamId
-from gateway.domain.money import cents
 from gateway.domain.request import Dialect, RequestFacts
 from gateway.flags.cost_controls import CostControls
 from gateway.proxy.call import Call
 from gateway.proxy.pump import DrainSlots, Pump, UpstreamRequest
+from gateway.proxy.refusal import budget_exceeded
 from gateway.proxy.reply import Reply
 from gateway.proxy.settlement import Books, OpenHold, TrackedTasks
 from gateway.transform.cache_ttl import upgrade_cache_ttl
@@ -31,9 +28,9 @@ from gateway.upstream.exchange import Upstream
 from gateway.upstream.headers import upstream_headers
 from gateway.upstream.providers import Destination, Providers
 from gateway.wire.request_body import read_request
+from gateway.wire.request_facts import RequestTarget, read_facts
 
-# Holds of running requests end within minutes; that is when a refusal that only they cause passes.
-HELD_RETRY_AFTER_S = 5
+_WITH_USAGE_CHUNK = frozenset({Dialect.OPENAI_CHAT, Dialect.OPENAI_COMPLETIONS})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +77,7 @@ class Proxy:
         Raises:
             GatewayError: nothing has been sent to the client; the edge answers for us.
         """
-        facts = read_request(call.dialect, call.body)
+        facts = read_facts(_target(call), call.body)
         destination = self._destination(call, facts)
         if call.is_token_count:
             await self._count_tokens(call, facts, destination, reply)
@@ -121,8 +118,8 @@ class Proxy:
         provider = destination.provider
         if not provider.is_configured:
             raise ProviderNotConfiguredError(
-                f"No credential is configured for provider {provider.name}: "
-                f"set GATEWAY_{provider.name.upper()}_API_KEY."
+                f"Provider {provider.name} is not configured on this gateway: "
+                f"set {provider.missing_setting}."
             )
         if (
             self._policy.rejects_unpriced
@@ -167,7 +164,9 @@ class Proxy:
         reply.set_budget(admission.view)
         books.metrics.guard_decision(admission.view.status, is_admitted=admission.is_admitted)
         if not admission.is_admitted:
-            raise _budget_exceeded(call, admission, now_s=books.clock.now().timestamp())
+            raise budget_exceeded(
+                call.principal.team_name, admission, now_s=books.clock.now().timestamp()
+            )
         return admission
 
     def _headers(self, call: Call, destination: Destination) -> list[tuple[str, str]]:
@@ -182,7 +181,7 @@ class Proxy:
         admission: Admission,
     ) -> _Transformed:
         facts = replace(facts, model=destination.model)
-        if call.dialect is Dialect.OPENAI_CHAT:
+        if call.dialect in _WITH_USAGE_CHUNK:
             if facts.is_streaming and not facts.usage_was_requested:
                 return _Transformed(
                     body=add_include_usage(body), facts=facts, holds_back_usage_chunk=True
@@ -246,10 +245,10 @@ class Proxy:
         provider = destination.provider
         if provider.is_simulated:
             reply.set_simulated()
-        url = provider.url(call.dialect)
+        url = provider.url(call.dialect, model=destination.model, action=call.action)
         pump = Pump(
             request=UpstreamRequest(
-                url=f"{url}/count_tokens" if call.is_token_count else url,
+                url=_count_url(url) if call.is_token_count and call.action is None else url,
                 headers=headers,
                 query=call.query,
                 body=transformed.body,
@@ -274,24 +273,14 @@ class Proxy:
         task.result()
 
 
-def _budget_exceeded(call: Call, admission: Admission, *, now_s: float) -> BudgetExceededError:
-    view, team = admission.view, call.principal.team_name
-    cap = view.cap_usd or Decimal(0)
-    spend = view.spend_usd or Decimal(0)
-    resets_at = rfc3339(view.resets_at)
-    if admission.is_held_back:
-        message = (
-            f"Team {team} has spent ${cents(spend)} of its ${cents(cap)} cap for "
-            f"{view.month:%Y-%m}; the rest is held by requests that are running. Try again shortly."
-        )
-        return BudgetExceededError(
-            message, team=team, admission=admission, retry_after_s=HELD_RETRY_AFTER_S
-        )
-    message = (
-        f"Team {team} has spent ${cents(spend)} of its ${cents(cap)} cap for "
-        f"{view.month:%Y-%m}; it resets at {resets_at}."
+def _target(call: Call) -> RequestTarget:
+    return RequestTarget(
+        dialect=call.dialect,
+        model=call.path_model,
+        action=call.action,
+        content_type=call.content_type,
     )
-    seconds = view.resets_at.timestamp() - now_s
-    return BudgetExceededError(
-        message, team=team, admission=admission, retry_after_s=max(1, -int(-seconds // 1))
-    )
+
+
+def _count_url(url: str) -> str:
+    return f"{url}/count_tokens"

@@ -2,89 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from urllib.parse import quote
 
-from gateway.config import ProviderConfig, Secret
+from gateway.config import Secret
 from gateway.domain.request import Dialect
-
-CredentialStyle = Literal["x-api-key", "bearer"]
-_OPENAI_COMPATIBLE = {Dialect.OPENAI_CHAT: "/chat/completions"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProviderSpec:
-    """What is true of a provider everywhere. `paths` are appended to the base URL."""
-
-    name: str
-    base_url: str
-    credential_style: CredentialStyle
-    paths: Mapping[Dialect, str]
-    model_prefixes: tuple[str, ...] = ()
-    """Bare model names that start so go to this provider (the table of the contract)."""
-    kept_models: frozenset[str] = frozenset()
-    """The provider's own model ids that begin with its name and a slash."""
-
-
-SPECS = (
-    ProviderSpec(
-        name="anthropic",
-        base_url="https://api.anthropic.com",
-        credential_style="x-api-key",
-        paths={Dialect.ANTHROPIC_MESSAGES: "/v1/messages"},
-        model_prefixes=("claude-",),
-    ),
-    ProviderSpec(
-        name="openai",
-        base_url="https://api.openai.com/v1",
-        credential_style="bearer",
-        paths=_OPENAI_COMPATIBLE,
-        model_prefixes=("gpt-", "chatgpt-", "o1", "o3", "o4", "ft:"),
-    ),
-    ProviderSpec(
-        name="openrouter",
-        base_url="https://openrouter.ai/api/v1",
-        credential_style="bearer",
-        paths=_OPENAI_COMPATIBLE,
-        kept_models=frozenset({"openrouter/auto", "openrouter/free"}),
-    ),
-    ProviderSpec(
-        name="fireworks",
-        base_url="https://api.fireworks.ai/inference/v1",
-        credential_style="bearer",
-        paths=_OPENAI_COMPATIBLE,
-        model_prefixes=("accounts/fireworks/",),
-    ),
-    ProviderSpec(
-        name="mistral",
-        base_url="https://api.mistral.ai/v1",
-        credential_style="bearer",
-        paths=_OPENAI_COMPATIBLE,
-        model_prefixes=("mistral-", "ministral-", "codestral-", "magistral-", "pixtral-"),
-    ),
-    ProviderSpec(
-        name="deepseek",
-        base_url="https://api.deepseek.com/v1",
-        credential_style="bearer",
-        paths=_OPENAI_COMPATIBLE,
-        model_prefixes=("deepseek-",),
-    ),
-    ProviderSpec(
-        name="groq",
-        base_url="https://api.groq.com/openai/v1",
-        credential_style="bearer",
-        paths=_OPENAI_COMPATIBLE,
-        kept_models=frozenset({"groq/compound", "groq/compound-mini"}),
-    ),
-    ProviderSpec(
-        name="xai",
-        base_url="https://api.x.ai/v1",
-        credential_style="bearer",
-        paths=_OPENAI_COMPATIBLE,
-        model_prefixes=("grok-",),
-    ),
-)
-# A dialect's own provider: where a model that no prefix and no table knows goes.
-_HOME = {Dialect.ANTHROPIC_MESSAGES: "anthropic", Dialect.OPENAI_CHAT: "openai"}
+from gateway.upstream.provider_table import HOME, ProviderSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,18 +25,28 @@ class Provider:
 
     @property
     def is_configured(self) -> bool:
-        return self.credential is not None or not self.needs_credential
+        return bool(self.base_url) and (self.credential is not None or not self.needs_credential)
 
-    def url(self, dialect: Dialect) -> str:
-        """A constant of the route: nothing that a client sent is ever part of it."""
-        return f"{self.base_url}{self.spec.paths[dialect]}"
+    @property
+    def missing_setting(self) -> str:
+        """What an operator sets to have it answer."""
+        setting = "API_KEY" if self.base_url else "BASE_URL"
+        return f"GATEWAY_{self.name.upper()}_{setting}"
+
+    def url(self, dialect: Dialect, *, model: str = "", action: str | None = None) -> str:
+        """A constant of the route; of what a client sent only a checked model is in it, escaped."""
+        path = self.spec.paths[dialect]
+        if "{" in path:
+            path = path.format(model=quote(model, safe="-._~"), action=action)
+        return f"{self.base_url}{path}"
 
     def credential_header(self) -> tuple[str, str] | None:
-        if self.credential is None:
+        """None for a provider without one, and for one whose requests are signed."""
+        if self.credential is None or self.spec.credential_style == "sigv4":
             return None
-        if self.spec.credential_style == "x-api-key":
-            return ("x-api-key", self.credential.value)
-        return ("Authorization", f"Bearer {self.credential.value}")
+        if self.spec.credential_style == "bearer":
+            return ("Authorization", f"Bearer {self.credential.value}")
+        return (self.spec.credential_style, self.credential.value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,11 +73,14 @@ class Providers:
     def __iter__(self) -> Iterator[Provider]:
         return iter(self._providers.values())
 
+    def named(self, name: str) -> Provider | None:
+        return self._providers.get(name)
+
     def for_model(self, dialect: Dialect, model: str) -> Destination:
         """Explicit prefix, else the table, else the dialect's own provider.
 
         A provider that does not speak the dialect is passed over: on the Messages route only
-        Anthropic answers.
+        those that take Anthropic's shape answer.
         """
         name, slash, rest = model.partition("/")
         explicit = self._providers.get(name) if slash and rest else None
@@ -158,35 +93,4 @@ class Providers:
         for prefix, provider in self._by_prefix:
             if model.startswith(prefix) and dialect in provider.spec.paths:
                 return Destination(provider=provider, model=model)
-        return Destination(provider=self._providers[_HOME[dialect]], model=model)
-
-
-def configured(
-    settings: Mapping[str, ProviderConfig], *, simulator_url: str | None, is_managed: bool
-) -> Providers:
-    """Join the table with the operator's settings.
-
-    `simulator_url` is set where every provider is simulated. With `is_managed` (a database of the
-    operator's own) a provider needs a credential; on the embedded one a base URL of the
-    operator's own is enough, as for a local server without keys.
-    """
-    providers = {}
-    for spec in SPECS:
-        setting = settings[spec.name]
-        if simulator_url is not None:
-            base = f"{simulator_url}/{spec.name}"
-            providers[spec.name] = Provider(
-                spec=spec,
-                base_url=base,
-                credential=None,
-                is_simulated=True,
-                needs_credential=False,
-            )
-            continue
-        providers[spec.name] = Provider(
-            spec=spec,
-            base_url=setting.base_url or spec.base_url,
-            credential=setting.api_key,
-            needs_credential=is_managed or setting.base_url is None,
-        )
-    return Providers(providers)
+        return Destination(provider=self._providers[HOME[dialect]], model=model)

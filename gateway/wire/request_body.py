@@ -13,6 +13,7 @@ MODEL_LENGTH_MAX = 200
 MAX_TOKENS_MAX = 2**31 - 1
 CHOICES_MAX = 128
 _EFFORT_LENGTH_MAX = 64
+_WITH_CHOICES = frozenset({Dialect.OPENAI_CHAT, Dialect.OPENAI_COMPLETIONS})
 _UTF8_BOM = b"\xef\xbb\xbf"
 _UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 
@@ -24,15 +25,20 @@ def read_request(dialect: Dialect, body: bytes) -> RequestFacts:
         InvalidRequestError: the body is not one JSON object, or a field that routing, holds and
             prices go by is missing, of the wrong type, or open to two readings.
     """
-    document = _document(body)
+    document = document_of(body)
     refuse_ambiguous_names(document, body)
-    is_chat = dialect is Dialect.OPENAI_CHAT
+    is_chat = dialect in _WITH_CHOICES
+    if dialect is Dialect.OPENAI_RESPONSES and _boolean(document, "background"):
+        # Its bill would come with another request, which nobody need ever send.
+        raise InvalidRequestError(
+            "Background responses are not served by this gateway: send it without `background`."
+        )
     return RequestFacts(
         model=_model(document),
         is_streaming=_boolean(document, "stream"),
         body_bytes=len(body),
         max_output_tokens=_max_output_tokens(document, dialect),
-        choice_count=(_integer(document, "n", 1, CHOICES_MAX) or 1) if is_chat else 1,
+        choice_count=_choice_count(document, dialect) if is_chat else 1,
         usage_was_requested=_include_usage(document) if is_chat else False,
         service_tier=_text(document, "service_tier"),
         speed=_text(document, "speed"),
@@ -43,7 +49,12 @@ def read_request(dialect: Dialect, body: bytes) -> RequestFacts:
     )
 
 
-def _document(body: bytes) -> dict[str, Any]:
+def document_of(body: bytes) -> dict[str, Any]:
+    """The body as one JSON object.
+
+    Raises:
+        InvalidRequestError: it is none; the message says what it is instead.
+    """
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as exc:
@@ -105,11 +116,31 @@ def _text(document: dict[str, Any], name: str) -> str | None:
     return value
 
 
+def _choice_count(document: dict[str, Any], dialect: Dialect) -> int:
+    """How many answers are generated, and billed; completions may return fewer of them."""
+    choices = _integer(document, "n", 1, CHOICES_MAX) or 1
+    if dialect is Dialect.OPENAI_COMPLETIONS:
+        choices = max(choices, _integer(document, "best_of", 1, CHOICES_MAX) or 1)
+    return choices * _prompt_count(document) if dialect is Dialect.OPENAI_COMPLETIONS else choices
+
+
+def _prompt_count(document: dict[str, Any]) -> int:
+    """Completions takes a list of prompts, and answers each; a list of numbers is one prompt."""
+    prompt = document.get("prompt")
+    if isinstance(prompt, list) and prompt and not isinstance(prompt[0], int):
+        return len(prompt)
+    return 1
+
+
 def _max_output_tokens(document: dict[str, Any], dialect: Dialect) -> int | None:
     """The client's own limit; 0 fills Anthropic's prompt cache without an answer.
 
     Where a chat names both limits its host picks one, so the larger bounds the cost.
     """
+    if dialect is Dialect.OPENAI_EMBEDDINGS:
+        return 0
+    if dialect is Dialect.OPENAI_RESPONSES:
+        return _integer(document, "max_output_tokens", 0, MAX_TOKENS_MAX)
     limit = _integer(document, "max_tokens", 0, MAX_TOKENS_MAX)
     if dialect is Dialect.OPENAI_CHAT:
         other = _integer(document, "max_completion_tokens", 0, MAX_TOKENS_MAX)

@@ -1,0 +1,127 @@
+"""The facts of a request in any dialect: from its body, and from its path where that names them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.domain.errors import InvalidRequestError
+from gateway.domain.request import Dialect, RequestFacts
+from gateway.wire.cache_breakpoints import cache_ttls
+from gateway.wire.multipart import form_fields
+from gateway.wire.request_body import MAX_TOKENS_MAX, MODEL_LENGTH_MAX, document_of, read_request
+
+_STREAMING_ACTIONS = frozenset(
+    {"streamGenerateContent", "invoke-with-response-stream", "converse-stream"}
+)
+# Sound is some ten tokens a second and, at common rates, some sixteen kilobytes; at the lowest a
+# kilobyte. Counted as a hundredth of its bytes it is bounded by a token a byte like all bodies.
+_SOUND_BYTES_PER_BYTE = 100
+# Where Bedrock's models take their limit: Anthropic, Nova, Titan, Llama, others.
+_BEDROCK_LIMITS = (
+    ("max_tokens",),
+    ("inferenceConfig", "maxTokens"),
+    ("inferenceConfig", "max_new_tokens"),
+    ("textGenerationConfig", "maxTokenCount"),
+    ("max_gen_len",),
+    ("max_tokens_to_sample",),
+)
+# Google's parser takes both spellings; the larger one bounds the cost.
+_GEMINI_LIMITS = (
+    ("generationConfig", "maxOutputTokens"),
+    ("generationConfig", "max_output_tokens"),
+    ("generation_config", "maxOutputTokens"),
+    ("generation_config", "max_output_tokens"),
+)
+_GEMINI_CHOICES = (
+    ("generationConfig", "candidateCount"),
+    ("generationConfig", "candidate_count"),
+    ("generation_config", "candidateCount"),
+    ("generation_config", "candidate_count"),
+)
+_CHOICES_MAX = 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestTarget:
+    """What the route says of a request; model and action only where the path has them."""
+
+    dialect: Dialect
+    model: str | None = None
+    action: str | None = None
+    content_type: str = "application/json"
+
+
+def read_facts(target: RequestTarget, body: bytes) -> RequestFacts:
+    """Read the facts of a request.
+
+    Raises:
+        InvalidRequestError: as `read_request`.
+    """
+    if target.dialect is Dialect.OPENAI_TRANSCRIPTIONS:
+        return _of_form(body, target.content_type)
+    if target.model is not None:
+        return _of_path(target, target.model, body)
+    return read_request(target.dialect, body)
+
+
+def _of_form(body: bytes, content_type: str) -> RequestFacts:
+    fields = form_fields(body, content_type)
+    model = fields.get("model")
+    if model is None or not model.text.strip() or not model.text.isprintable():
+        raise InvalidRequestError("`model` is missing: name a model in the form.")
+    if len(model.text) > MODEL_LENGTH_MAX:
+        raise InvalidRequestError(f"`model` is longer than {MODEL_LENGTH_MAX} characters.")
+    stream = fields.get("stream")
+    return RequestFacts(
+        model=model.text,
+        is_streaming=stream is not None and stream.text.strip().lower() in {"true", "1"},
+        body_bytes=max(1, len(body) // _SOUND_BYTES_PER_BYTE),
+    )
+
+
+def _of_path(target: RequestTarget, model: str, body: bytes) -> RequestFacts:
+    document = document_of(body)
+    is_gemini = target.dialect is Dialect.GEMINI
+    limits = _GEMINI_LIMITS if is_gemini else _BEDROCK_LIMITS
+    return RequestFacts(
+        model=model,
+        is_streaming=target.action in _STREAMING_ACTIONS,
+        body_bytes=len(body),
+        max_output_tokens=_largest(document, limits, MAX_TOKENS_MAX),
+        choice_count=(_largest(document, _GEMINI_CHOICES, _CHOICES_MAX) or 1) if is_gemini else 1,
+        service_tier=_tier(document),
+        cache_ttls=() if is_gemini else cache_ttls(document, body) or _cache_points(body),
+    )
+
+
+def _largest(
+    document: Mapping[str, Any], paths: tuple[tuple[str, ...], ...], most: int
+) -> int | None:
+    found: int | None = None
+    for path in paths:
+        value: object = document
+        for name in path:
+            value = value.get(name) if isinstance(value, dict) else None
+        if value is None:
+            continue
+        if type(value) is not int or not 0 <= value <= most:
+            raise InvalidRequestError(
+                f"`{'.'.join(path)}` must be a whole number from 0 to {most}, without quotes."
+            )
+        found = value if found is None else max(found, value)
+    return found
+
+
+def _tier(document: Mapping[str, Any]) -> str | None:
+    """`serviceTier` as Gemini has it, a string; as Bedrock has it, an object with a type."""
+    tier = document.get("serviceTier", document.get("service_tier"))
+    if isinstance(tier, dict):
+        tier = tier.get("type")
+    return tier if isinstance(tier, str) else None
+
+
+def _cache_points(body: bytes) -> tuple[str, ...]:
+    """Converse's own breakpoints; where one names an hour, all count as that: the dearest."""
+    if b'"cachePoint"' not in body:
+        return ()
+    return ("1h",) if b'"1h"' in body else ("5m",)
