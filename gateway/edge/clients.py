@@ -18,7 +18,7 @@ from gateway.domain.ids import EntryId, new_entry_id
 from gateway.domain.request import Dialect
 from gateway.edge.body import JSON_MEDIA_TYPE, read_body
 from gateway.edge.credential import presented_key
-from gateway.edge.error_bodies import error_body, error_headers
+from gateway.edge.error_bodies import error_body, error_headers, error_status
 from gateway.edge.health import Readiness
 from gateway.edge.information import Information
 from gateway.edge.reply import ClientReply
@@ -151,10 +151,10 @@ class ClientEdge:
         entry_id = str(turn.entry_id)
         _log.info("request.refused", entry_id=entry_id, status=error.status, error=error.code)
         response = web.Response(
-            status=error.status,
+            status=error_status(error, turn.dialect),
             body=error_body(error, turn.dialect, entry_id),
             content_type="application/json",
-            headers=turn.reply.headers(error_headers(error)),
+            headers=turn.reply.headers(error_headers(error, turn.dialect)),
         )
         if not request.content.at_eof():
             # The rest of an unread body must never be taken for the next request.

@@ -16,9 +16,10 @@ _UP = frozenset(
         "openai-beta",
         "user-agent",
         "x-app",
+        "x-goog-api-client",
     }
 )
-_UP_PREFIX = "x-stainless-"
+_UP_PREFIXES = ("x-stainless-", "x-amzn-bedrock-")
 _DOWN = frozenset(
     {
         "content-encoding",
@@ -29,11 +30,13 @@ _DOWN = frozenset(
         "request-id",
         "retry-after",
         "retry-after-ms",
+        "x-amzn-errortype",
+        "x-amzn-requestid",
         "x-request-id",
         "x-should-retry",
     }
 )
-_DOWN_PREFIXES = ("anthropic-ratelimit-", "x-ratelimit-")
+_DOWN_PREFIXES = ("anthropic-ratelimit-", "x-ratelimit-", "x-amzn-bedrock-")
 
 
 def upstream_headers(
@@ -49,7 +52,7 @@ def upstream_headers(
     headers = [
         (name, value)
         for name, value in client_headers
-        if (lower := name.lower()) in _UP or lower.startswith(_UP_PREFIX)
+        if (lower := name.lower()) in _UP or lower.startswith(_UP_PREFIXES)
     ]
     for name, value in headers:
         if not (value.isascii() and value.isprintable()):
