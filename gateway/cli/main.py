@@ -2,18 +2,14 @@
 
 import sys
 from collections.abc import Sequence
+from typing import ClassVar
 
+import asyncpg
 import click
 
 from gateway import __version__
-from gateway.cli.budgets import budget
-from gateway.cli.database import database, migrate
-from gateway.cli.keys import key
-from gateway.cli.ledger import ledger
-from gateway.cli.serve import serve
+from gateway.cli.lazy_group import LazyGroup
 from gateway.cli.session import CommandError
-from gateway.cli.spend import spend
-from gateway.cli.teams import team
 from gateway.domain.errors import ConfigError
 from gateway.postgres.embedded import EmbeddedPostgresError
 from gateway.postgres.errors import INFRASTRUCTURE_ERRORS
@@ -21,16 +17,40 @@ from gateway.postgres.errors import INFRASTRUCTURE_ERRORS
 USAGE_STATUS = 2
 FAILURE_STATUS = 1
 _INTERRUPTED_STATUS = 130
+_EXPECTED_ERRORS: tuple[type[Exception], ...] = (
+    click.UsageError,
+    CommandError,
+    ConfigError,
+    EmbeddedPostgresError,
+    asyncpg.PostgresError,
+    *INFRASTRUCTURE_ERRORS,
+)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Gateway(LazyGroup):
+    """Every command of the product, in the order of `gateway --help`."""
+
+    places: ClassVar[dict[str, str]] = {
+        "serve": "gateway.cli.serve:serve",
+        "migrate": "gateway.cli.database:migrate",
+        "database": "gateway.cli.database:database",
+        "team": "gateway.cli.teams:team",
+        "key": "gateway.cli.keys:key",
+        "budget": "gateway.cli.budgets:budget",
+        "spend": "gateway.cli.spend:spend",
+        "savings": "gateway.cli.savings:savings",
+        "ledger": "gateway.cli.ledger:ledger",
+        "period": "gateway.cli.periods:period",
+        "reconcile": "gateway.cli.reconcile:reconcile",
+        "price": "gateway.cli.prices:price",
+        "doctor": "gateway.cli.doctor:doctor",
+    }
+
+
+@click.group(cls=_Gateway, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="gateway")
 def cli() -> None:
     """Relay LLM calls unmodified, price them exactly, keep every team inside its cap."""
-
-
-for command in (serve, migrate, database, team, key, budget, spend, ledger):
-    cli.add_command(command)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -41,13 +61,7 @@ def run(arguments: Sequence[str]) -> int:
         return exc.exit_code
     except (click.Abort, KeyboardInterrupt):
         return _INTERRUPTED_STATUS
-    except (
-        click.UsageError,
-        CommandError,
-        ConfigError,
-        EmbeddedPostgresError,
-        *INFRASTRUCTURE_ERRORS,
-    ) as exc:
+    except _EXPECTED_ERRORS as exc:
         message, status = _explained(exc)
         sys.stderr.write("".join(f"gateway: {line}\n" for line in message.splitlines()))
         return status
@@ -65,6 +79,8 @@ def _explained(error: BaseException) -> tuple[str, int]:
             return "\n".join(error.problems), USAGE_STATUS
         case EmbeddedPostgresError():
             return f"the embedded PostgreSQL: {error}", FAILURE_STATUS
+        case asyncpg.PostgresError() if not isinstance(error, INFRASTRUCTURE_ERRORS):
+            return f"the database refused: {error}", FAILURE_STATUS
         case _:
             return (
                 f"the database does not answer ({type(error).__name__}): "
@@ -73,7 +89,12 @@ def _explained(error: BaseException) -> tuple[str, int]:
 
 
 def _one_line(error: click.UsageError) -> str:
+    """A group without a command has its whole help for a message: its commands are enough."""
     message = error.format_message().replace("\n", " ")
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        command = error.ctx.command
+        names = command.list_commands(error.ctx) if isinstance(command, click.Group) else []
+        message = f"say which command: {'|'.join(names)}."
     path = error.ctx.command_path if error.ctx is not None else "gateway"
     usage = error.ctx.command.collect_usage_pieces(error.ctx) if error.ctx is not None else []
     return f"{message} Usage: {path} {' '.join(usage)}".rstrip()

@@ -269,7 +269,7 @@ class DeadLetter(Base):
 
 
 class Price(Base):
-    """A rate that the operator set, from an instant on; never edited, only superseded."""
+    """A rate, published or set by the operator, from an instant on; superseded, never edited."""
 
     __tablename__ = "price"
     __table_args__ = (Index("price_model_idx", "provider", "model", "effective_from", "price_id"),)
@@ -288,3 +288,5 @@ class Price(Base):
     source: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
     created_by: Mapped[str] = mapped_column(server_default=text("SESSION_USER"))
+    is_published: Mapped[bool] = mapped_column(server_default=text("false"))
+    above_prompt_tokens: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
