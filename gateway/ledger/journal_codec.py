@@ -57,6 +57,8 @@ _amount_values = attrgetter(*AMOUNT_FIELDS)
 _generation_values = attrgetter(*GENERATION_FIELDS)
 _attribution_values = attrgetter(*ATTRIBUTION_FIELDS)
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+# A provider decides how deep its usage is nested; the interpreter's stack is not for it to fill.
+_LEVELS_MAX = 200
 
 
 class JournalRecord(NamedTuple):
@@ -170,16 +172,22 @@ def _encode_slowly(record: object) -> bytes:
     return json.dumps(_plain(record), ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _plain(value: object) -> Any:
+def _plain(value: object, level: int = 0) -> Any:
     if isinstance(value, str):
         return storable(value)
-    if isinstance(value, Mapping):
-        return {storable(str(name)): _plain(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
+    if isinstance(value, Mapping | list | tuple):
+        return _plain_parts(value, level + 1)
     if isinstance(value, float):
         # NaN and the infinities are no JSON.
         return value if value - value == 0 else None
     if value is None or isinstance(value, bool | int):
         return value
     return storable(str(value))
+
+
+def _plain_parts(value: Mapping[Any, object] | list[Any] | tuple[Any, ...], level: int) -> Any:
+    if level > _LEVELS_MAX:
+        return _REPLACEMENT
+    if isinstance(value, Mapping):
+        return {storable(str(name)): _plain(part, level) for name, part in value.items()}
+    return [_plain(part, level) for part in value]

@@ -46,6 +46,7 @@ async def post(
 ) -> Posting:
     """Post a batch, halving it until each row that cannot be posted is alone.
 
+    So is one that the database wants apart from others (`SerializationError`).
     Idempotent: where an error leaves the outcome unknown, send the same entries again.
 
     Raises:
@@ -59,13 +60,15 @@ async def post(
         part = parts.pop()
         try:
             records = await _send(connection, writer_id, part, timeout_s=timeout_s)
-        except POISON_ERRORS as exc:
+        except (*POISON_ERRORS, asyncpg.SerializationError) as exc:
             if len(part) > 1:
                 middle = len(part) // 2
                 parts += [part[middle:], part[:middle]]
-            else:
-                await _bury(connection, writer_id, part[0], exc, timeout_s=timeout_s)
-                dead_count += 1
+                continue
+            if isinstance(exc, asyncpg.SerializationError):
+                raise
+            await _bury(connection, writer_id, part[0], exc, timeout_s=timeout_s)
+            dead_count += 1
             continue
         posted += part
         for record in records:
@@ -99,7 +102,11 @@ async def _send(
     *,
     timeout_s: float,
 ) -> list[asyncpg.Record]:
-    columns = _columns(entries)
+    try:
+        columns = _columns(entries)
+    except Exception as exc:
+        # Nothing but these rows was looked at: whatever it is, it will be the same next time.
+        raise ValueError(f"{type(exc).__name__}: {exc}") from exc
     async with connection.use(timeout_s=timeout_s) as lent:
         return await lent.fetch(QUERIES["post_entries"], writer_id, *columns)
 
@@ -112,7 +119,9 @@ async def _bury(
     *,
     timeout_s: float,
 ) -> None:
-    error = f"{type(exc).__name__}: {exc}"[:_ERROR_CHARACTERS_MAX]
+    # The first line: a server's details have the time in them, and the same letter is kept once.
+    message = str(exc).partition("\n")[0]
+    error = f"{type(exc).__name__}: {message}"[:_ERROR_CHARACTERS_MAX]
     await put_dead_letter(
         connection,
         writer_id,

@@ -4,7 +4,7 @@
 
 -- Makes the partition and the accounting period of a month and of the two after it.
 CREATE FUNCTION ledger.ensure_month(p_month date) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '500ms' AS $$
 DECLARE
     v_month     date;
     v_partition text;
@@ -137,9 +137,19 @@ BEGIN
     LEFT JOIN late ON late.entry_id = u.entry_id;
 END $$;
 
+-- The id of the adjustment that brings the truth about an estimate.
+CREATE FUNCTION ledger.truth_id(p_entry_id uuid) RETURNS uuid
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+RETURN md5('truth of ' || p_entry_id)::uuid;
+
+CREATE FUNCTION ledger.is_corrected(p_entry_id uuid) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT EXISTS (SELECT FROM ledger.late_entry l WHERE l.entry_id = ledger.truth_id(p_entry_id))
+$$;
+
 -- Rows that came although their id is booked: nearly always the same fact once more. The truth about
 -- an estimate is booked as an adjustment, once; any other difference is kept as evidence.
-CREATE FUNCTION ledger.compare_known(p_writer uuid, p_rows ledger.usage_row[]) RETURNS void
+CREATE FUNCTION ledger.compare_known(p_writer uuid, p_may_correct boolean, p_rows ledger.usage_row[]) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_pair record;
@@ -154,6 +164,12 @@ BEGIN
         ORDER BY e.team_id, e.month, e.entry_id
     LOOP
         IF (v_pair.known).usage_source = 'estimated' AND (v_pair.known).team_id = (v_pair.truth).team_id THEN
+            IF NOT p_may_correct AND NOT ledger.is_corrected((v_pair.truth).entry_id) THEN
+                -- New rows hold totals already; more of them out of order, and two posts could wait
+                -- for each other.
+                RAISE EXCEPTION 'the truth about an estimate is posted apart from new rows'
+                    USING ERRCODE = 'serialization_failure', HINT = 'Send the batch in parts.';
+            END IF;
             PERFORM ledger.correct_estimate(v_pair.truth, v_pair.known);
         ELSE
             PERFORM ledger.put_dead_letter(p_writer, (v_pair.truth).entry_id::text, to_jsonb(v_pair.truth)::text,
@@ -165,7 +181,7 @@ END $$;
 CREATE FUNCTION ledger.correct_estimate(p_truth ledger.usage_row, p_known ledger.ledger_entry) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    v_entry_id uuid := md5('truth of ' || p_truth.entry_id)::uuid;
+    v_entry_id uuid := ledger.truth_id(p_truth.entry_id);
     v_month    date := p_known.month;
 BEGIN
     PERFORM pg_advisory_xact_lock_shared(8171002, v_month - DATE '2000-01-01');
@@ -246,11 +262,17 @@ DECLARE
 BEGIN
     FOR v_month IN SELECT DISTINCT m FROM unnest(p_month) AS m ORDER BY m LOOP
         PERFORM pg_advisory_xact_lock_shared(8171002, v_month - DATE '2000-01-01');
-        CASE (SELECT a.status FROM ledger.accounting_period a WHERE a.month = v_month)
-            WHEN 'open' THEN NULL;
-            WHEN 'closed' THEN v_closed := v_closed || v_month;
-            ELSE PERFORM ledger.ensure_month(v_month);
-        END CASE;
+        IF NOT EXISTS (SELECT FROM ledger.accounting_period a WHERE a.month = v_month) THEN
+            PERFORM ledger.ensure_month(v_month);
+        ELSIF NOT EXISTS (SELECT FROM ledger.accounting_period a
+                          WHERE a.month = (v_month + interval '2 months')::date)
+              -- Ahead of need: where somebody else is at it, nobody waits.
+              AND pg_try_advisory_xact_lock(8171001, 0) THEN
+            PERFORM ledger.ensure_month(v_month);
+        END IF;
+        IF EXISTS (SELECT FROM ledger.accounting_period a WHERE a.month = v_month AND a.status = 'closed') THEN
+            v_closed := v_closed || v_month;
+        END IF;
     END LOOP;
     IF v_closed IS NOT NULL THEN
         SELECT l.post_month, l.service_month INTO v_post_month, v_service_month
@@ -321,7 +343,7 @@ BEGIN
     LEFT JOIN ledger.team_month_spend old ON old.team_id = a.team_id AND old.month = a.month;
     RETURN QUERY SELECT * FROM unnest(v_totals);
     IF coalesce(v_inserted, 0) < cardinality(p_entry_id) THEN
-        PERFORM ledger.compare_known(p_writer, ARRAY(
+        PERFORM ledger.compare_known(p_writer, coalesce(v_inserted, 0) = 0, ARRAY(
             SELECT r FROM ledger.usage_rows(NULL,
                 p_entry_id, p_month, p_team_id, p_api_key_id, p_product, p_provider, p_dialect,
                 p_request_model, p_response_model, p_input_uncached_tokens, p_cache_read_tokens,

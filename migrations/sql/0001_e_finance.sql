@@ -139,7 +139,10 @@ DECLARE
     v_closed  ledger.accounting_period;
     v_name    text := to_char(p_month, 'YYYY-MM');
 BEGIN
-    PERFORM ledger.ensure_month(p_month);
+    -- Not where it is there: the lock of partitions is not for the time that a digest takes.
+    IF NOT EXISTS (SELECT FROM ledger.accounting_period a WHERE a.month = p_month) THEN
+        PERFORM ledger.ensure_month(p_month);
+    END IF;
     IF now() AT TIME ZONE 'UTC' < p_month + interval '1 month' THEN
         RAISE EXCEPTION 'month % is not over: closed now, its caps would bind nobody', v_name
             USING ERRCODE = 'object_not_in_prerequisite_state';
