@@ -24,6 +24,8 @@ POISON_ERRORS: Final[tuple[type[Exception], ...]] = (
     *DATA_ERRORS,
     asyncpg.ProgramLimitExceededError,
 )
+# Halve the batch: one row of it is poison, or wants to be alone.
+_SPLIT_ERRORS: Final[tuple[type[Exception], ...]] = (*POISON_ERRORS, asyncpg.SerializationError)
 _ERROR_CHARACTERS_MAX = 500
 
 
@@ -60,7 +62,7 @@ async def post(
         part = parts.pop()
         try:
             records = await _send(connection, writer_id, part, timeout_s=timeout_s)
-        except (*POISON_ERRORS, asyncpg.SerializationError) as exc:
+        except _SPLIT_ERRORS as exc:
             if len(part) > 1:
                 middle = len(part) // 2
                 parts += [part[middle:], part[:middle]]
