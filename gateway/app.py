@@ -70,7 +70,7 @@ async def serving(
         providers, is_simulated = await _providers(stack, config, is_embedded=is_embedded)
         metrics = Metrics()
         books, keys, reports = await _books(stack, config, database_url, clock, metrics)
-        cost_controls = _cost_controls(stack, config)
+        cost_controls = await _cost_controls(stack, config)
         upstream = Upstream()
         stack.push_async_callback(upstream.close)
         proxy = Proxy(
@@ -224,7 +224,7 @@ async def _event_sender(
     stack.push_async_callback(sender.close)
 
 
-def _cost_controls(stack: AsyncExitStack, config: Config) -> CostControls:
+async def _cost_controls(stack: AsyncExitStack, config: Config) -> CostControls:
     posthog = config.posthog
     cost_controls = CostControls(
         mode=config.policy.cost_controls,
@@ -236,8 +236,8 @@ def _cost_controls(stack: AsyncExitStack, config: Config) -> CostControls:
     )
     for warning in cost_controls.startup_warnings():
         _log.warning("config.warning", message=warning)
-    cost_controls.start()
-    stack.callback(cost_controls.close)
+    stack.push_async_callback(cost_controls.close)
+    await cost_controls.start()
     return cost_controls
 
 
