@@ -18,7 +18,7 @@ from gateway.config_parts import (
     UpstreamEntry,
 )
 from gateway.config_reader import Reader
-from gateway.config_settings import PROVIDERS
+from gateway.config_settings import ADMIN_PROVIDERS, PROVIDERS
 from gateway.config_upstreams import upstreams_from_file
 
 __all__ = [
@@ -144,7 +144,9 @@ def _database(reader: Reader) -> DatabaseConfig:
 def _provider(reader: Reader, name: str) -> ProviderConfig:
     prefix = f"GATEWAY_{name.upper()}"
     return ProviderConfig(
-        base_url=reader.url(f"{prefix}_BASE_URL"), api_key=reader.secret(f"{prefix}_API_KEY")
+        base_url=reader.url(f"{prefix}_BASE_URL"),
+        api_key=reader.secret(f"{prefix}_API_KEY"),
+        admin_key=reader.secret(f"{prefix}_ADMIN_KEY") if name in ADMIN_PROVIDERS else None,
     )
 
 

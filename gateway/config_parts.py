@@ -47,6 +47,8 @@ class ProviderConfig:
 
     base_url: str | None
     api_key: Secret | None
+    admin_key: Secret | None = None
+    """For the provider's cost report; never used on the road of a request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,8 @@ PROVIDERS = (
     "groq",
     "xai",
 )
+# Providers whose own cost report `gateway reconcile` reads.
+ADMIN_PROVIDERS = ("anthropic", "openai")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +86,15 @@ SETTINGS: tuple[Setting, ...] = (
         meaning="Directory of the PostgreSQL binaries for the embedded database; unset: found.",
     ),
     *(setting for provider in PROVIDERS for setting in _provider_settings(provider)),
+    *(
+        Setting(
+            name=f"GATEWAY_{provider.upper()}_ADMIN_KEY",
+            default=None,
+            meaning=f"Admin key of the {provider} organization, for `gateway reconcile` alone.",
+            is_secret=True,
+        )
+        for provider in ADMIN_PROVIDERS
+    ),
     Setting(
         name="GATEWAY_BEDROCK_BASE_URL",
         default=None,

@@ -1,11 +1,14 @@
-"""Amounts of dollars, shares and months as command-line arguments."""
+"""Amounts of dollars, rates, months and instants as command-line arguments."""
 
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import click
 from typing_extensions import override
+
+_RATE_DECIMALS_MAX = 12
+_RATE_MAX = 1_000_000
 
 
 class _Amount(click.ParamType):
@@ -70,7 +73,43 @@ class _Month(click.ParamType):
             self.fail(f"{value!r} is not a month: write it as 2026-11.", param, ctx)
 
 
+class _Rate(_Amount):
+    """A rate: zero or more, and no finer than prices are published."""
+
+    name = "usd"
+
+    @override
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        rate = super().convert(value, param, ctx)
+        exponent = rate.as_tuple().exponent
+        if rate < 0 or exponent < -_RATE_DECIMALS_MAX or rate > _RATE_MAX:
+            self.fail(
+                f"a rate is from 0 to {_RATE_MAX} USD, with at most {_RATE_DECIMALS_MAX} decimals.",
+                param,
+                ctx,
+            )
+        return rate
+
+
+class _Instant(click.ParamType):
+    """A day, from midnight UTC, or an RFC 3339 time."""
+
+    name = "yyyy-mm-dd"
+
+    @override
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, datetime):
+            return value
+        try:
+            moment = datetime.fromisoformat(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is not a day: write it as 2026-11-25.", param, ctx)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
 AMOUNT = _Amount()
+RATE = _Rate()
+INSTANT = _Instant()
 CAP = _Cap()
 CAP_OR_NONE = _CapOrNone()
 MONTH = _Month()

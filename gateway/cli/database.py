@@ -4,23 +4,16 @@ import sys
 
 import click
 
-from gateway import config
 from gateway.cli.session import database as open_database
-from gateway.cli.session import json_option, print_json
-from gateway.postgres.embedded import EmbeddedPostgres
-from gateway.postgres.migrate import upgrade
+from gateway.cli.session import json_option, print_json, server, upgrade_with_prices
 
 
 @click.command()
 @json_option
 def migrate(as_json: bool) -> None:
-    """Bring the schema up to date, the site's own migrations included."""
-    settings = config.database_from_env()
-    if settings.url is not None:
-        upgrade(settings.url.value)
-    else:
-        with EmbeddedPostgres(settings.data_dir, pg_bin=settings.pg_bin) as server:
-            upgrade(server.url())
+    """Bring schema and published prices up to date, the site's own migrations included."""
+    with server() as (url, _):
+        upgrade_with_prices(url)
     if as_json:
         print_json({"migrated": True})
     else:
@@ -34,7 +27,7 @@ def database() -> None:
 
 @database.command("url")
 @json_option
-def url(as_json: bool) -> None:
+def show_url(as_json: bool) -> None:
     """Print what psql and BI tools take, as the owner; triggers protect the ledger from it too.
 
     The embedded database answers while a gateway runs.

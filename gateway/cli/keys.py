@@ -59,15 +59,19 @@ def create(team_name: str, label: str | None, may_override_budget: bool, as_json
 
 
 @key.command("list")
+@click.option("--team", "team_name", help="This team's alone.")
 @json_option
-def list_keys(as_json: bool) -> None:
+def list_keys(team_name: str | None, as_json: bool) -> None:
     """Every key by its prefix; the keys themselves are stored nowhere."""
 
     async def work(connection: asyncpg.Connection) -> list[Row]:
+        if team_name is not None:
+            await team_id_of(connection, team_name)
         rows = await connection.fetch(
             "SELECT k.key_prefix AS prefix, t.name AS team, k.label, k.may_override_budget, "
-            "k.revoked_at FROM ledger.api_key k JOIN ledger.team t USING (team_id) "
-            "ORDER BY t.name, k.api_key_id"
+            "k.created_at, k.revoked_at FROM ledger.api_key k JOIN ledger.team t USING (team_id) "
+            "WHERE $1::text IS NULL OR t.name = $1 ORDER BY t.name, k.api_key_id",
+            team_name,
         )
         return [dict(row) for row in rows]
 
@@ -85,7 +89,9 @@ def revoke(prefix: str, as_json: bool) -> None:
             "SELECT api_key_id FROM ledger.api_key WHERE key_prefix = $1", prefix
         )
         if not found:
-            raise CommandError(f"no key has the prefix {prefix!r}: `gateway key list` shows them")
+            raise CommandError(
+                f"no key has the prefix {prefix!r}: `gateway key list` shows them", status=2
+            )
         if len(found) > 1:
             raise CommandError(f"{len(found)} keys have the prefix {prefix!r}: nothing was done")
         await connection.execute(

@@ -1,4 +1,4 @@
-"""`gateway ledger`: is every row in its total, and did any row fail to post."""
+"""`gateway ledger`: export and correct it; is every row in its total, did any fail to post."""
 
 from datetime import date
 
@@ -6,6 +6,8 @@ import asyncpg
 import click
 
 from gateway.cli.amounts import MONTH
+from gateway.cli.ledger_adjust import adjust
+from gateway.cli.ledger_export import export
 from gateway.cli.session import json_option, print_json, print_rows, query
 from gateway.reports.verify import Verification
 from gateway.reports.verify import verify as verify_ledger
@@ -42,3 +44,7 @@ def verify(context: click.Context, month: date | None, as_json: bool) -> None:
         print_rows(result.dead_letters, as_json=False, empty="No dead letters.")
         click.echo(f"{result.entries} entries in {result.accounts} accounts of team and month")
     context.exit(0 if result.is_balanced else 1)
+
+
+ledger.add_command(export)
+ledger.add_command(adjust)

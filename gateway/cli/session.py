@@ -5,6 +5,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
+from importlib import import_module
 from typing import TypeVar
 
 import asyncpg
@@ -33,29 +34,43 @@ class CommandError(Exception):
 
 
 @contextmanager
-def database() -> Iterator[str]:
-    """The URL of the ledger's database, for as long as the block runs.
+def server() -> Iterator[tuple[str, bool]]:
+    """The URL of the database, whatever its schema, and whether it is the embedded one.
 
     Joins the embedded server of a running gateway, or starts it for the command.
+    """
+    settings = config.database_from_env()
+    if settings.url is not None:
+        yield settings.url.value, False
+        return
+    embedded = EmbeddedPostgres(settings.data_dir, pg_bin=settings.pg_bin)
+    embedded.attach_or_start()
+    try:
+        yield embedded.url(), True
+    finally:
+        embedded.stop()
+
+
+@contextmanager
+def database() -> Iterator[str]:
+    """The URL of the ledger's database, for as long as the block runs.
 
     Raises:
         CommandError: the operator's own database has an outdated schema.
     """
-    settings = config.database_from_env()
-    if settings.url is not None:
-        if not asyncio.run(schema_is_current(settings.url.value)):
-            raise CommandError("the database's schema is not current: run `gateway migrate`")
-        yield settings.url.value
-        return
-    server = EmbeddedPostgres(settings.data_dir, pg_bin=settings.pg_bin)
-    server.attach_or_start()
-    try:
-        url = server.url()
+    with server() as (url, is_embedded):
         if not asyncio.run(schema_is_current(url)):
-            upgrade(url)
+            if not is_embedded:
+                raise CommandError("the database's schema is not current: run `gateway migrate`")
+            upgrade_with_prices(url)
         yield url
-    finally:
-        server.stop()
+
+
+def upgrade_with_prices(url: str) -> None:
+    """Bring the schema and the published prices in it up to what this release has, blocking."""
+    upgrade(url)
+    # Imported here: the price data is large, and most commands never need it.
+    import_module("gateway.cli.price_publishing").publish_prices(url)
 
 
 def query(work: "Callable[[asyncpg.Connection], Awaitable[_Result]]") -> _Result:
@@ -85,9 +100,14 @@ def plain(value: object) -> object:
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
+def json_document(result: object) -> bytes:
+    """One JSON document, for people and programs."""
+    return orjson.dumps(plain(result), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
 def print_json(result: object) -> None:
     """One JSON document on standard output."""
-    sys.stdout.write(orjson.dumps(plain(result), option=orjson.OPT_INDENT_2).decode() + "\n")
+    sys.stdout.write(json_document(result).decode())
 
 
 def print_rows(rows: Sequence[Row], *, as_json: bool, empty: str) -> None:
@@ -120,5 +140,5 @@ async def team_id_of(connection: asyncpg.Connection, name: str) -> int:
     """Raises CommandError where there is no such team."""
     team_id = await connection.fetchval("SELECT team_id FROM ledger.team WHERE name = $1", name)
     if team_id is None:
-        raise CommandError(f"there is no team {name!r}: `gateway team list` shows them")
+        raise CommandError(f"there is no team {name!r}: `gateway team list` shows them", status=2)
     return int(team_id)

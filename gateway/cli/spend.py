@@ -1,16 +1,30 @@
 """`gateway spend`: a month's spend by team, model, key, product or day."""
 
 import csv
-import sys
+import io
 from datetime import date
+from pathlib import Path
+from typing import IO
 
 import asyncpg
 import click
 
 from gateway.cli.amounts import MONTH
-from gateway.cli.session import Row, json_option, print_json, print_rows, query
+from gateway.cli.outputs import opened, output_option
+from gateway.cli.parquet import SPEND_TYPES, ParquetFile
+from gateway.cli.session import (
+    CommandError,
+    Row,
+    json_document,
+    json_option,
+    plain,
+    print_rows,
+    query,
+)
 from gateway.domain.clock import SystemClock, month_of
 from gateway.reports.spend import SPEND_BY, SpendBy, spend_by
+
+_COUNTS = ("entries", "input_tokens", "output_tokens", "spend_usd")
 
 
 @click.command()
@@ -19,12 +33,15 @@ from gateway.reports.spend import SPEND_BY, SpendBy, spend_by
 @click.option(
     "--format",
     "output_format",
-    type=click.Choice(["table", "csv", "json"]),
+    type=click.Choice(["table", "csv", "json", "parquet"]),
     default="table",
     show_default=True,
 )
+@output_option
 @json_option
-def spend(month: date | None, by: SpendBy, output_format: str, as_json: bool) -> None:
+def spend(
+    month: date | None, by: SpendBy, output_format: str, output: Path | None, as_json: bool
+) -> None:
     """What was spent, straight from the ledger's rows."""
     chosen = month or month_of(SystemClock().now())
 
@@ -32,17 +49,26 @@ def spend(month: date | None, by: SpendBy, output_format: str, as_json: bool) ->
         return await spend_by(connection, month=chosen, by=by)
 
     rows = query(work)
-    if as_json or output_format == "json":
-        print_json([dict(row) for row in rows])
-    elif output_format == "csv":
-        _print_csv(rows)
-    else:
+    chosen_format = "json" if as_json else output_format
+    if chosen_format == "table":
+        if output is not None:
+            raise CommandError("--output takes csv, json or parquet: add --format", status=2)
         print_rows(rows, as_json=False, empty=f"Nothing was spent in {chosen:%Y-%m}.")
-
-
-def _print_csv(rows: list[Row]) -> None:
-    if not rows:
         return
-    writer = csv.DictWriter(sys.stdout, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    with opened(output, is_binary=chosen_format == "parquet") as stream:
+        _write(rows, stream, by=by, chosen_format=chosen_format)
+
+
+def _write(rows: list[Row], stream: IO[bytes], *, by: SpendBy, chosen_format: str) -> None:
+    columns = [by, *_COUNTS]
+    if chosen_format == "json":
+        stream.write(json_document([dict(row) for row in rows]))
+    elif chosen_format == "parquet":
+        with ParquetFile(stream, columns, SPEND_TYPES) as file:
+            file.write(rows)
+    else:
+        text = io.TextIOWrapper(stream, encoding="utf-8", newline="", write_through=True)
+        writer = csv.DictWriter(text, fieldnames=columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({name: plain(value) for name, value in row.items()} for row in rows)
+        text.detach()

@@ -1,0 +1,54 @@
+"""A month's ledger as rows that stream: memory stays the same however long the month is."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import date
+from pathlib import Path
+from typing import Literal, LiteralString
+
+import asyncpg
+
+from gateway.postgres.connection import Connection
+from gateway.postgres.sql import load_queries
+
+ExportView = Literal["entries", "focus"]
+_QUERIES = load_queries(Path(__file__).parent / "queries")
+_STATEMENTS: dict[ExportView, LiteralString] = {
+    "entries": _QUERIES["export_entries"],
+    "focus": _QUERIES["export_focus"],
+}
+ROWS_A_BATCH = 5000
+
+
+async def entry_count(connection: Connection, *, month: date) -> int:
+    """How many entries the month's totals say there are: enough for a progress bar."""
+    return int(await connection.fetchval(_QUERIES["month_entry_count"], month))
+
+
+async def entry_columns(connection: Connection) -> list[str]:
+    """Names of an entry's columns, in their order; a month without entries has them too."""
+    statement = await connection.prepare(_STATEMENTS["entries"])
+    return [attribute.name for attribute in statement.get_attributes()]
+
+
+async def copy_csv(
+    connection: Connection,
+    view: ExportView,
+    *,
+    month: date,
+    write: Callable[[bytes], Awaitable[None]],
+) -> int:
+    """Send the rows as CSV with a header line, as the server itself writes it; returns how many."""
+    status = await connection.copy_from_query(
+        _STATEMENTS[view], month, output=write, format="csv", header=True
+    )
+    return int(status.rpartition(" ")[2])
+
+
+async def entry_batches(
+    connection: Connection, *, month: date
+) -> AsyncIterator[list[asyncpg.Record]]:
+    """The entries in batches out of a cursor of the server, all of one snapshot."""
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        cursor = await connection.cursor(_STATEMENTS["entries"], month)
+        while rows := await cursor.fetch(ROWS_A_BATCH):
+            yield rows
