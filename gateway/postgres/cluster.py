@@ -178,7 +178,9 @@ class Cluster:
     ) -> list[str | Path]:
         """The command of the server; clears what the last one left."""
         # The lock is held, so whatever process has that number by now is no server of this cluster.
+        # Where nobody reaps, a killed server even stays there as a zombie.
         (self._pgdata / "postmaster.pid").unlink(missing_ok=True)
+        self.socket_path.with_name(f"{_SOCKET_NAME}.lock").unlink(missing_ok=True)
         if self.log_path.exists() and self.log_path.stat().st_size > _LOG_BYTES_MAX:
             self.log_path.rename(self.log_path.with_suffix(".log.1"))
         settings = {
