@@ -28,20 +28,33 @@ from gateway.postgres.connection import DedicatedConnection
 from gateway.postgres.listener import Listener
 from gateway.pricing.book import PriceBook
 from gateway.proxy.budget_desk import BudgetDesk
-from gateway.proxy.lifecycle import Proxy, RoadPolicy
+from gateway.proxy.lifecycle import Proxy
+from gateway.proxy.preparation import Preparation, RoadPolicy
 from gateway.proxy.settlement import Books
 from gateway.reports.usage import UsageReport
 from gateway.sim.provider import SimulatedProvider
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.sender import EventSender
 from gateway.upstream.configured import configured
-from gateway.upstream.exchange import Upstream
+from gateway.upstream.exchange import IDLE_TIMEOUT_S, Upstream
 from gateway.upstream.providers import Providers
+from gateway.upstream.sigv4 import BedrockSigner
 
 _log = structlog.get_logger("gateway.app")
-DRAIN_TIMEOUT_S = 600.0
 _POST_TIMEOUT_S = 10.0
 _LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """How long this worker waits for others; tests wait less."""
+
+    shutdown_s: float = 600.0
+    """For running streams, at the end."""
+    upstream_idle_s: float = IDLE_TIMEOUT_S
+    """For the next byte of a provider."""
+    gone_client_s: float = DRAIN_TIMEOUT_S
+    """For the bill of a stream whose client has left."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,27 +75,31 @@ async def serving(
     database_url: str,
     is_embedded: bool,
     clock: Clock | None = None,
-    drain_timeout_s: float = DRAIN_TIMEOUT_S,
+    timeouts: Timeouts | None = None,
 ) -> AsyncIterator[Running]:
     """Serve until the block ends, then drain: streams first, then what they left to write."""
     clock = clock or SystemClock()
+    timeouts = timeouts or Timeouts()
     async with AsyncExitStack() as stack:
         providers, is_simulated = await _providers(stack, config, is_embedded=is_embedded)
         metrics = Metrics()
         books, keys, reports = await _books(stack, config, database_url, clock, metrics)
         cost_controls = await _cost_controls(stack, config)
-        upstream = Upstream()
+        upstream = Upstream(idle_timeout_s=timeouts.upstream_idle_s)
         stack.push_async_callback(upstream.close)
-        proxy = Proxy(
-            books=books,
+        preparation = Preparation(
             providers=providers,
-            upstream=upstream,
+            prices=books.prices,
             cost_controls=cost_controls,
             policy=RoadPolicy(
                 save_mode_products=config.policy.save_mode_products,
                 rejects_unpriced=config.policy.unpriced_models == "reject",
+                gone_client_timeout_s=timeouts.gone_client_s,
+                bedrock_region=config.bedrock.region,
             ),
+            signer=BedrockSigner(config.bedrock.region),
         )
+        proxy = Proxy(books=books, preparation=preparation, upstream=upstream)
         readiness = Readiness()
         edge = ClientEdge(
             routes=RouteTable(config.policy.products),
@@ -100,7 +117,7 @@ async def serving(
             body_bytes_max=config.listen.body_bytes_max,
         )
         admin_url = await _admin(stack, config, metrics, readiness)
-        url = await _listen(stack, config, edge, proxy, readiness, drain_timeout_s)
+        url = await _listen(stack, config, edge, proxy, readiness, timeouts.shutdown_s)
         readiness.is_ready = True
         yield Running(
             url=url,

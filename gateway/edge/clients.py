@@ -126,7 +126,9 @@ class ClientEdge:
                 request, self._body_bytes_max, media_type=_MEDIA_TYPES.get(dialect, JSON_MEDIA_TYPE)
             ),
             attribution=attribution_from_headers(headers),
-            wants_override=request.headers.get("x-posthog-budget-override", "").lower() == "true",
+            wants_override=_is_true(request, "x-posthog-budget-override"),
+            wants_bedrock=_wants_bedrock(request),
+            wants_bedrock_fallback=_is_true(request, "x-posthog-use-bedrock-fallback"),
             is_token_count=match.route.surface is Surface.TOKEN_COUNT,
         )
         await self._proxy.serve(call, turn.reply)
@@ -160,6 +162,17 @@ class ClientEdge:
             # The rest of an unread body must never be taken for the next request.
             response.force_close()
         return response
+
+
+def _is_true(request: web.BaseRequest, header: str) -> bool:
+    return request.headers.get(header, "").strip().lower() == "true"
+
+
+def _wants_bedrock(request: web.BaseRequest) -> bool:
+    provider = request.headers.get("x-posthog-provider", "").strip().lower()
+    if provider not in {"", "bedrock"}:
+        raise InvalidRequestError("x-posthog-provider takes `bedrock`, or is left out.")
+    return bool(provider)
 
 
 def _check_method(request: web.BaseRequest, match: Match) -> None:

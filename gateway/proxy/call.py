@@ -24,5 +24,7 @@ class Call:
     action: str | None = None
     content_type: str = "application/json"
     wants_override: bool = False
+    wants_bedrock: bool = False
+    wants_bedrock_fallback: bool = False
     is_token_count: bool = False
     """`count_tokens` and its kin: relayed free of charge, no hold and no entry."""

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
 
 import structlog
 
@@ -10,18 +9,28 @@ from gateway.domain.errors import (
     ClientGoneError,
     ClientLeftEarlyError,
     GatewayError,
+    ProviderNotConfiguredError,
     UpstreamCutError,
     UpstreamError,
     UpstreamUnreachableError,
 )
-from gateway.domain.request import Dialect, RequestFacts
 from gateway.domain.usage import Measurement
 from gateway.meter.meter import Meter, meter_for
+from gateway.proxy.exchange_plan import (
+    SUCCESS,
+    BodyFilter,
+    UpstreamRequest,
+    asks_for_fallback,
+    filter_for,
+    is_billing_block,
+    may_be_billing_block,
+    translated_headers,
+)
 from gateway.proxy.reply import Reply
-from gateway.proxy.settlement import SUCCESS, OpenHold, Outcome
-from gateway.transform.include_usage import UsageChunkFilter
+from gateway.proxy.settlement import OpenHold, Outcome
 from gateway.upstream.exchange import Answer, Upstream
 from gateway.upstream.headers import downstream_headers
+from gateway.wire.bedrock_messages import SSE_TYPE
 from gateway.wire.error_body import ERROR_BYTES_MAX, error_type_from
 
 _log = structlog.get_logger("gateway.relay")
@@ -32,10 +41,11 @@ DRAINS_MAX = 64
 
 
 class DrainSlots:
-    """Bounds how many streams are heard out at once for clients that have gone."""
+    """Bounds how many streams are heard out at once for clients that have gone, and how long."""
 
-    def __init__(self, slots_max: int = DRAINS_MAX) -> None:
+    def __init__(self, slots_max: int = DRAINS_MAX, *, timeout_s: float = DRAIN_TIMEOUT_S) -> None:
         self._free = slots_max
+        self.timeout_s = timeout_s
 
     def take(self) -> bool:
         if self._free == 0:
@@ -45,20 +55,6 @@ class DrainSlots:
 
     def give_back(self) -> None:
         self._free += 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UpstreamRequest:
-    """What goes to the provider, ready to send."""
-
-    url: str
-    headers: list[tuple[str, str]]
-    query: str
-    body: bytes
-    dialect: Dialect
-    provider: str
-    facts: RequestFacts
-    holds_back_usage_chunk: bool = False
 
 
 class Pump:
@@ -106,7 +102,7 @@ class Pump:
             self._limit_drain()
 
     def _limit_drain(self) -> None:
-        delay_s = DRAIN_TIMEOUT_S if self._has_slot else 0.0
+        delay_s = self._drain_slots.timeout_s if self._has_slot else 0.0
         self._deadline.reschedule(asyncio.get_running_loop().time() + delay_s)
 
     async def run(self) -> None:
@@ -117,7 +113,7 @@ class Pump:
         except TimeoutError:
             # Only our own deadline gets here: the drain's bound.
             self._settle(error="client_gone")
-        except UpstreamUnreachableError as error:
+        except (UpstreamUnreachableError, ProviderNotConfiguredError) as error:
             self._release(error)
             raise
         except UpstreamError as error:
@@ -147,25 +143,16 @@ class Pump:
             self._answer.abort()
 
     async def _exchange(self) -> None:
-        request = self._request
         if self._client_is_gone:
             # Gone before anything was sent: nobody owes anything.
             self._release(ClientLeftEarlyError())
             return
-        answer = self._answer = await self._upstream.post(
-            request.url, headers=request.headers, query=request.query, body=request.body
-        )
+        answer = await self._ask()
         is_success = answer.status in SUCCESS
         if is_success and self._open_hold is not None:
-            self._meter = meter_for(
-                dialect=request.dialect,
-                provider=request.provider,
-                facts=request.facts,
-                content_type=answer.content_type,
-                content_encoding=answer.content_encoding,
-            )
-        held_back = UsageChunkFilter() if is_success and request.holds_back_usage_chunk else None
-        await self._start(answer, has_filter=held_back is not None)
+            self._meter = self._new_meter(answer)
+        body_filter = filter_for(self._request, answer.status)
+        await self._start(answer, has_filter=body_filter is not None)
         received_bytes = 0
         async for piece in answer.chunks():
             received_bytes += len(piece)
@@ -174,20 +161,65 @@ class Pump:
                 # Settled before the bytes that end the response: what a client has heard whole
                 # is on the journal, even if this process dies now.
                 self._settle()
-            out = piece if held_back is None else held_back.feed(piece)
+            out = piece if body_filter is None else body_filter.feed(piece)
             if out:
                 await self._write(out)
             if self._client_is_gone and self._has_heard_enough(len(piece)):
                 return
-        await self._end(answer, held_back)
+        await self._end(answer, body_filter)
+
+    async def _ask(self) -> Answer:
+        """The answer to relay: the fallback's, where there is one and the first asks for it."""
+        fallback = self._request.fallback
+        try:
+            answer = await self._post(self._request)
+        except UpstreamUnreachableError:
+            if fallback is None:
+                raise
+        else:
+            if fallback is None or not await self._should_fall_back(answer):
+                return answer
+            answer.abort()
+        assert fallback is not None
+        self._request = fallback
+        if self._open_hold is not None:
+            self._open_hold.rerouted(fallback.destination, fallback.facts)
+        return await self._post(fallback)
+
+    async def _post(self, request: UpstreamRequest) -> Answer:
+        headers = request.headers
+        if request.signer is not None:
+            headers = await request.signer.sign(request.url, headers, request.body)
+        self._answer = await self._upstream.post(
+            request.url, headers=headers, query=request.query, body=request.body
+        )
+        return self._answer
+
+    async def _should_fall_back(self, answer: Answer) -> bool:
+        if may_be_billing_block(answer.status):
+            return is_billing_block(await answer.peek(ERROR_BYTES_MAX))
+        return asks_for_fallback(answer.status)
+
+    def _new_meter(self, answer: Answer | None) -> Meter:
+        """For an answer that never came, a meter that estimates from the request."""
+        request = self._request
+        return meter_for(
+            dialect=request.dialect,
+            provider=request.provider,
+            facts=request.facts,
+            content_type=answer.content_type if answer is not None else SSE_TYPE,
+            content_encoding=answer.content_encoding if answer is not None else None,
+            headers=answer.headers if answer is not None else (),
+        )
 
     async def _start(self, answer: Answer, *, has_filter: bool) -> None:
         content_bytes = None if has_filter else answer.content_bytes
+        headers = downstream_headers(answer.headers)
+        if has_filter:
+            headers = translated_headers(self._request, answer.status, headers)
         try:
             if not self._client_is_gone:
-                await self._reply.start(
-                    answer.status, downstream_headers(answer.headers), content_bytes
-                )
+                await self._reply.start(answer.status, headers, content_bytes)
         except ClientGoneError:
             self.client_is_gone()
 
@@ -220,7 +252,7 @@ class Pump:
             is_known = True
         return is_known
 
-    async def _end(self, answer: Answer, held_back: UsageChunkFilter | None) -> None:
+    async def _end(self, answer: Answer, held_back: BodyFilter | None) -> None:
         is_cut = (
             answer.is_close_delimited
             and self._meter is not None
@@ -263,11 +295,5 @@ class Pump:
 
     def _measurement(self) -> Measurement:
         """What was seen; for an answer that never came, an estimate from the request."""
-        meter = self._meter or meter_for(
-            dialect=self._request.dialect,
-            provider=self._request.provider,
-            facts=self._request.facts,
-            content_type="text/event-stream",
-            content_encoding=None,
-        )
+        meter = self._meter or self._new_meter(self._answer)
         return meter.finish()

@@ -21,7 +21,6 @@ from gateway.telemetry.metrics import Metrics
 from gateway.upstream.providers import Destination
 
 _log = structlog.get_logger("gateway.settlement")
-SUCCESS = range(200, 300)
 
 
 class SettlementListener(Protocol):
@@ -72,12 +71,19 @@ class OpenHold:
         self._books = books
         self._started_s = books.clock.monotonic_s()
         self._first_token_s: float | None = None
+        self._rerouted_from: str | None = None
         self.is_ended = False
 
     def saw_first_token(self) -> None:
         """Remember when the first content came; later calls change nothing."""
         if self._first_token_s is None:
             self._first_token_s = self._books.clock.monotonic_s() - self._started_s
+
+    def rerouted(self, destination: Destination, facts: RequestFacts) -> None:
+        """Another provider answers instead: it is the one that is priced and booked."""
+        self._rerouted_from = self._destination.provider.name
+        self._destination = destination
+        self._facts = facts
 
     def release(self, error: GatewayError) -> None:
         """End the hold at no cost: nothing of the request reached the provider."""
@@ -112,15 +118,16 @@ class OpenHold:
         prices = self._books.prices
         if measurement is None:
             return Charge(amounts=Amounts(), price_version=prices.version)
+        provider = self._destination.provider.name
         charge = prices.charge(
-            provider=self.hold.provider,
+            provider=provider,
             request_model=self._destination.model,
             measurement=measurement,
             facts=self._facts,
             at=self.hold.admitted_at,
         )
         prices.observed(
-            provider=self.hold.provider,
+            provider=provider,
             facts=self._facts,
             measurement=measurement,
             charge=charge,
@@ -136,9 +143,9 @@ class OpenHold:
             team_id=hold.team_id,
             api_key_id=hold.api_key_id,
             product=hold.product,
-            provider=hold.provider,
+            provider=self._destination.provider.name,
             dialect=hold.dialect,
-            request_model=hold.request_model,
+            request_model=self._destination.model,
             response_model=measurement.response_model if measurement else None,
             usage=measurement.usage if measurement else Usage(),
             amounts=charge.amounts,
@@ -163,6 +170,8 @@ class OpenHold:
             detail["list_pico_usd"] = charge.list_pico_usd
         if outcome.error is not None:
             detail["error"] = outcome.error
+        if self._rerouted_from is not None:
+            detail["fallback_from"] = self._rerouted_from
         if (measurement := outcome.measurement) is not None:
             selectors = measurement.selectors
             detail |= {

@@ -57,6 +57,7 @@ class Answer:
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
+        self._peeked: list[bytes] = []
         self.status = response.status
         self.headers: list[tuple[str, str]] = list(response.headers.items())
         self.content_type = response.headers.get("Content-Type", "")
@@ -67,6 +68,20 @@ class Answer:
         self.is_close_delimited = length is None and not is_chunked
         """The body ends where the connection does: an end cannot be told from a cut."""
 
+    async def peek(self, bytes_max: int) -> bytes:
+        """The body's beginning, which `chunks` gives again.
+
+        Raises:
+            UpstreamCutError, UpstreamTimeoutError: as `chunks`.
+        """
+        pieces: list[bytes] = []
+        async for piece in self.chunks():
+            pieces.append(piece)
+            if sum(map(len, pieces)) >= bytes_max:
+                break
+        self._peeked = pieces
+        return b"".join(pieces)
+
     async def chunks(self) -> AsyncIterator[bytes]:
         """Bytes of the body as they arrive, transfer framing removed, content encoding kept.
 
@@ -74,6 +89,9 @@ class Answer:
             UpstreamCutError: the body broke off.
             UpstreamTimeoutError: the provider was silent for too long.
         """
+        peeked, self._peeked = self._peeked, []
+        for piece in peeked:
+            yield piece
         try:
             async for chunk in self._response.content.iter_any():
                 yield chunk

@@ -47,6 +47,14 @@ def form_fields(body: bytes, content_type: str) -> dict[str, FormField]:
     raise InvalidRequestError(f"The form has more than {_PARTS_MAX} parts.")
 
 
+def without_model_prefix(body: bytes, content_type: str, prefix_bytes: int) -> bytes:
+    """The form with the first bytes of its `model` taken off; every other byte stays."""
+    if not prefix_bytes:
+        return body
+    start = form_fields(body, content_type)["model"].start
+    return body[:start] + body[start + prefix_bytes :]
+
+
 def _read_part(body: bytes, start: int, end: int, fields: dict[str, FormField]) -> None:
     """From the line break behind a boundary to the one before the next."""
     head_end = body.find(b"\r\n\r\n", start, min(end, start + _HEAD_BYTES_MAX))
