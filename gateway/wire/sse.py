@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 EVENT_BYTES_MAX = 1 << 20
-"""Longer events are let go: no event that a meter needs comes near it."""
+"""Longer events are let go: few that a meter needs come near it."""
 _BLANK_LINE = b"\n\n"
 _UTF8_BOM = b"\xef\xbb\xbf"
 _CARRIAGE_RETURN = 13
@@ -24,12 +24,16 @@ class EventFramer:
     """Cuts a stream into whole events, whatever the split of its bytes.
 
     What `feed` returns are blocks: events as they came, each with its blank line, but with LF as
-    the only line ending. Pieces longer than `EVENT_BYTES_MAX` have to be fed in parts.
+    the only line ending. Pieces longer than `event_bytes_max` have to be fed in parts.
     """
 
-    __slots__ = ("_after_carriage_return", "_is_plain", "_is_started", "_lost", "_tail", "losses")
+    __slots__ = (
+        *("_after_carriage_return", "_event_bytes_max", "_is_plain", "_is_started"),
+        *("_lost", "_tail", "losses"),
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, *, event_bytes_max: int = EVENT_BYTES_MAX) -> None:
+        self._event_bytes_max = event_bytes_max
         self.losses = 0
         """Events let go because they were too long."""
         # Plain: what has come so far ended with whole events.
@@ -45,7 +49,7 @@ class EventFramer:
             self._is_plain
             and _CARRIAGE_RETURN not in piece
             and piece.endswith(_BLANK_LINE)
-            and len(piece) <= EVENT_BYTES_MAX
+            and len(piece) <= self._event_bytes_max
         ):
             return piece
         if self._after_carriage_return or _CARRIAGE_RETURN in piece:
@@ -77,7 +81,7 @@ class EventFramer:
             self._shorten()
             return b""
         start = 0
-        if self._lost or first > EVENT_BYTES_MAX:
+        if self._lost or first > self._event_bytes_max:
             start = first + len(_BLANK_LINE)
             self.losses += 1
             self._lost = False
@@ -90,7 +94,7 @@ class EventFramer:
 
     def _shorten(self) -> None:
         """Of an event that is too long only the last byte is kept, which may begin its end."""
-        if self._lost or len(self._tail) > EVENT_BYTES_MAX + 1:
+        if self._lost or len(self._tail) > self._event_bytes_max + 1:
             self._lost = True
             del self._tail[:-1]
 
