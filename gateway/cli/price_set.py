@@ -12,7 +12,7 @@ import click
 from gateway.cli.amounts import INSTANT, RATE
 from gateway.cli.session import CommandError, json_option, print_json, query
 from gateway.config_settings import PROVIDERS
-from gateway.upstream.providers import SPECS
+from gateway.upstream.provider_table import SPECS
 
 _KNOWN_PROVIDERS = (*PROVIDERS, "bedrock")
 _INSERT = """

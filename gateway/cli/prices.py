@@ -51,7 +51,11 @@ def show(model: str, provider: str | None, at: datetime | None, as_json: bool) -
     print_rows(in_force, as_json=False, empty=f"No price of {model} is in force.")
     if history:
         click.echo("\nrows of ledger.price, the newest first")
-        print_rows(history, as_json=False, empty="")
+        shown = [
+            {name: value for name, value in row.items() if not name.startswith("created_")}
+            for row in history
+        ]
+        print_rows(shown, as_json=False, empty="")
 
 
 def _in_force(book: PriceBook, model: str, providers: list[str], moment: datetime) -> list[Row]:
