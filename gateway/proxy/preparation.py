@@ -94,7 +94,7 @@ class Preparation:
             destination=destination,
             body=body,
             headers=upstream_headers(call.headers, destination.provider.credential_header()),
-            fallback=self._fallback(call, facts, destination),
+            fallback=self._fallback(call, destination),
         )
 
     def request(self, call: Call, route: Route, admission: Admission) -> Prepared:
@@ -156,9 +156,7 @@ class Preparation:
         region = self._policy.bedrock_region
         return Destination(provider=provider, model=bedrock_model(model, region))
 
-    def _fallback(
-        self, call: Call, facts: RequestFacts, destination: Destination
-    ) -> Destination | None:
+    def _fallback(self, call: Call, destination: Destination) -> Destination | None:
         """Bedrock, where the client asks for it, it is configured, and sells the model."""
         if (
             not call.wants_bedrock_fallback
