@@ -30,6 +30,7 @@ from gateway.pricing.book import PriceBook
 from gateway.proxy.budget_desk import BudgetDesk
 from gateway.proxy.lifecycle import Proxy
 from gateway.proxy.preparation import Preparation, RoadPolicy
+from gateway.proxy.pump import DRAIN_TIMEOUT_S
 from gateway.proxy.settlement import Books
 from gateway.reports.usage import UsageReport
 from gateway.sim.provider import SimulatedProvider
@@ -94,12 +95,16 @@ async def serving(
             policy=RoadPolicy(
                 save_mode_products=config.policy.save_mode_products,
                 rejects_unpriced=config.policy.unpriced_models == "reject",
-                gone_client_timeout_s=timeouts.gone_client_s,
                 bedrock_region=config.bedrock.region,
             ),
             signer=BedrockSigner(config.bedrock.region),
         )
-        proxy = Proxy(books=books, preparation=preparation, upstream=upstream)
+        proxy = Proxy(
+            books=books,
+            preparation=preparation,
+            upstream=upstream,
+            gone_client_timeout_s=timeouts.gone_client_s,
+        )
         readiness = Readiness()
         edge = ClientEdge(
             routes=RouteTable(config.policy.products),

@@ -13,7 +13,7 @@ from gateway.pricing.bounds import HoldBounds
 from gateway.proxy.call import Call
 from gateway.proxy.exchange_plan import UpstreamRequest
 from gateway.proxy.preparation import Preparation, Route
-from gateway.proxy.pump import DrainSlots, Pump
+from gateway.proxy.pump import DRAIN_TIMEOUT_S, DrainSlots, Pump
 from gateway.proxy.refusal import budget_exceeded
 from gateway.proxy.reply import Reply
 from gateway.proxy.settlement import Books, OpenHold, TrackedTasks
@@ -24,11 +24,18 @@ from gateway.upstream.providers import Destination
 class Proxy:
     """Takes authenticated calls down the road; every admitted one ends in its settlement."""
 
-    def __init__(self, *, books: Books, preparation: Preparation, upstream: Upstream) -> None:
+    def __init__(
+        self,
+        *,
+        books: Books,
+        preparation: Preparation,
+        upstream: Upstream,
+        gone_client_timeout_s: float = DRAIN_TIMEOUT_S,
+    ) -> None:
         self._books = books
         self._preparation = preparation
         self._upstream = upstream
-        self._drain_slots = DrainSlots(timeout_s=policy.gone_client_timeout_s)
+        self._drain_slots = DrainSlots(timeout_s=gone_client_timeout_s)
         self.tasks = TrackedTasks()
 
     async def serve(self, call: Call, reply: Reply) -> None:
