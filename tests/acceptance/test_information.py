@@ -1,0 +1,79 @@
+"""What a key may ask about itself, and health."""
+
+from datetime import UTC, datetime
+
+from tests.fakes.transcripts import ANTHROPIC_STREAM, OPENAI_STREAM
+from tests.fixtures.gateway import chat_body, messages_body
+
+
+async def test_models_come_in_openais_shape_by_default(gateway, team):
+    answer = await gateway.get("/v1/models", team.headers)
+    assert answer.status == 200
+    page = answer.document
+    assert page["object"] == "list"
+    models = {model["id"]: model for model in page["data"]}
+    assert models["gpt-4o-mini"]["object"] == "model"
+    assert models["gpt-4o-mini"]["owned_by"] == "openai"
+
+
+async def test_models_come_in_anthropics_shape_for_its_clients(gateway, team):
+    headers = [*team.headers, ("anthropic-version", "2023-06-01")]
+    page = (await gateway.get("/slack_app/v1/models", headers)).document
+    assert page["has_more"] is False
+    assert page["first_id"] == page["data"][0]["id"]
+    assert {"type", "id", "display_name", "created_at"} <= set(page["data"][0])
+    assert "claude-sonnet-4-5" in [model["id"] for model in page["data"]]
+
+
+async def test_usage_says_where_the_team_stands(gateway, provider):
+    team = await gateway.make_team("25.00")
+    await gateway.post("/v1/messages", messages_body(stream=True), team)
+    await gateway.post("/v1/chat/completions", chat_body(stream=True), team)
+    await gateway.entries(team, 2)
+    await gateway.wait_until_nothing_is_held(team)
+    usage = (await gateway.get("/v1/usage", team.headers)).document
+    assert usage["team"] == team.name
+    assert usage["month"] == f"{datetime.now(UTC):%Y-%m}"
+    assert usage["cap_usd"] == "25.00" or usage["cap_usd"] == "25"
+    spend = ANTHROPIC_STREAM.amount_usd + OPENAI_STREAM.amount_usd
+    assert usage["spend_usd"] == f"{spend:f}"
+    assert usage["remaining_usd"] == f"{25 - spend:f}"
+    assert usage["status"] == "ok"
+    assert usage["resets_at"].endswith("-01T00:00:00Z")
+    amounts = {row["model"]: row["spend_usd"] for row in usage["by_model"]}
+    assert amounts == {
+        ANTHROPIC_STREAM.model: f"{ANTHROPIC_STREAM.amount_usd:f}",
+        OPENAI_STREAM.model: f"{OPENAI_STREAM.amount_usd:f}",
+    }
+
+
+async def test_usage_of_a_team_without_a_cap_names_none(gateway, team):
+    usage = (await gateway.get("/v1/usage", team.headers)).document
+    assert usage["cap_usd"] is None
+    assert usage["remaining_usd"] is None
+    assert usage["status"] == "disabled"
+    assert usage["by_model"] == []
+
+
+async def test_a_team_sees_nothing_of_another(gateway):
+    rich, poor = await gateway.make_team(), await gateway.make_team()
+    await gateway.spend(rich, "3.00")
+    usage = (await gateway.get("/v1/usage", poor.headers)).document
+    assert usage["team"] == poor.name
+    assert usage["by_model"] == []
+
+
+async def test_token_counting_is_relayed_free_of_charge(gateway, provider):
+    team = await gateway.make_team("1.00")
+    await gateway.spend(team, "1.05")
+    answer = await gateway.post("/v1/messages/count_tokens", messages_body(), team)
+    assert answer.status == 200
+    assert answer.document == {"input_tokens": 17}
+    assert provider.requests[-1].body == messages_body()
+    assert await gateway.settled_count(team) == 1
+
+
+async def test_health_needs_no_credential(gateway):
+    for target in ("/livez", "/readyz", "/_liveness", "/_readiness"):
+        answer = await gateway.get(target)
+        assert (answer.status, answer.document) == (200, {"status": "ok"})
