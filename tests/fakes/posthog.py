@@ -79,6 +79,7 @@ class FakePostHog:
     bytes_max: int = 20 << 20
     flags: list[dict[str, Any]] = field(default_factory=list)
     flags_status: int = 200
+    group_types: dict[str, str] = field(default_factory=dict)
     etag: str = '"v1"'
 
     requests: list[Received] = field(default_factory=list)
@@ -193,7 +194,11 @@ class FakePostHog:
             return web.json_response({"detail": "as told"}, status=self.flags_status)
         if request.headers.get("If-None-Match") == self.etag:
             return web.Response(status=304, headers={"ETag": self.etag})
-        definitions = {"flags": self.flags, "group_type_mapping": {}, "cohorts": {}}
+        definitions = {
+            "flags": self.flags,
+            "group_type_mapping": self.group_types,
+            "cohorts": {},
+        }
         return web.json_response(definitions, headers={"ETag": self.etag})
 
     async def _flags(self, request: web.Request) -> web.Response:
