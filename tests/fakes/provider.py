@@ -22,7 +22,7 @@ from tests.fakes.transcripts import (
     without_usage,
 )
 
-Framing = Literal["chunked", "length", "close"]
+Framing = Literal["chunked", "length", "close", "bare"]
 _POLL_S = 0.005
 _GONE_TIMEOUT_S = 60.0
 
@@ -33,7 +33,9 @@ class Answer:
 
     `wire_bytes` sends the framed answer in writes of that many bytes, whatever the pieces are.
     `cut_after_bytes` of body the connection is reset; `hangs_after_pieces` it stays open and silent.
-    `hangs_before_head` sends nothing at all, and `cuts_before_head` resets at once.
+    `hangs_before_head` sends nothing at all, and `cuts_before_head` resets at once. With the framing
+    `bare` the pieces are all that is sent, head included, and the connection is closed after them
+    unless it `keeps_open`.
     """
 
     status: int = 200
@@ -48,6 +50,7 @@ class Answer:
     hangs_after_pieces: int | None = None
     hangs_before_head: bool = False
     cuts_before_head: bool = False
+    keeps_open: bool = False
     transcript: Transcript | None = None
 
     @property
@@ -240,7 +243,7 @@ class FakeProvider:
         if not await line.send(held + end, answer.wire_bytes):
             return False
         request.sent_bytes, request.is_answered = sent_bytes, True
-        return answer.framing != "close"
+        return answer.keeps_open or answer.framing in {"chunked", "length"}
 
 
 class _Line:
@@ -332,6 +335,8 @@ async def _read_chunks(reader: asyncio.StreamReader) -> bytes:
 def _head(answer: Answer) -> bytes:
     headers: Iterable[tuple[str, str]] = answer.headers
     match answer.framing:
+        case "bare":
+            return b""
         case "chunked":
             framing = ("Transfer-Encoding", "chunked")
         case "length":
