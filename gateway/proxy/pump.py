@@ -143,7 +143,7 @@ class Pump:
             self._answer.abort()
 
     async def _exchange(self) -> None:
-        if self._client_is_gone:
+        if self._is_left():
             # Gone before anything was sent: nobody owes anything.
             self._release(ClientLeftEarlyError())
             return
@@ -164,9 +164,13 @@ class Pump:
             out = piece if body_filter is None else body_filter.feed(piece)
             if out:
                 await self._write(out)
-            if self._client_is_gone and self._has_heard_enough(len(piece)):
+            if self._is_left() and self._has_heard_enough(len(piece)):
                 return
         await self._end(answer, body_filter)
+
+    def _is_left(self) -> bool:
+        # A question, since the answer changes during every await.
+        return self._client_is_gone
 
     async def _ask(self) -> Answer:
         """The answer to relay: the fallback's, where there is one and the first asks for it."""

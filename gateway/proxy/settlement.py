@@ -14,6 +14,7 @@ from gateway.domain.request import RequestFacts
 from gateway.domain.usage import Measurement, Usage, UsageSource
 from gateway.ledger.journal import Journal
 from gateway.pricing.book import PriceBook
+from gateway.pricing.source import PRICE_VERSION
 from gateway.proxy.budget_desk import BudgetDesk
 from gateway.proxy.call import Call
 from gateway.telemetry.logs import settlement_log_fields
@@ -117,7 +118,7 @@ class OpenHold:
     def _charge(self, measurement: Measurement | None) -> Charge:
         prices = self._books.prices
         if measurement is None:
-            return Charge(amounts=Amounts(), price_version=prices.version)
+            return Charge(amounts=Amounts(), price_version=PRICE_VERSION)
         provider = self._destination.provider.name
         charge = prices.charge(
             provider=provider,
