@@ -32,9 +32,7 @@ class BudgetAccounts:
 
     def current(self, team_id: TeamId, now: datetime) -> Account | None:
         """The team's account in the month of `now`; None where nothing is known of the team."""
-        if not self._begins_at <= now < self._ends_at:
-            self._turn(now)
-        key = (team_id, self.month)
+        key = (team_id, self.month_at(now))
         account = self._table.get(key)
         if account is not None:
             self._table.move_to_end(key)
@@ -54,6 +52,11 @@ class BudgetAccounts:
         """The accounts of the current month that are known."""
         found = (self.current(team_id, now) for team_id in team_ids)
         return [account for account in found if account is not None]
+
+    def month_at(self, now: datetime) -> date:
+        if not self._begins_at <= now < self._ends_at:
+            self._turn(now)
+        return self.month
 
     def _turn(self, now: datetime) -> None:
         """Once a month, and where the clock was set."""

@@ -1,0 +1,293 @@
+"""Keeps the guard's memory and the ledger together: leases, readings, and what an outage does."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from functools import partial
+from typing import TypeVar
+
+import structlog
+
+from gateway.domain.clock import Clock
+from gateway.domain.ids import TeamId
+from gateway.domain.lease import BudgetReading
+from gateway.guard.account import Account
+from gateway.guard.asking import make_ask, take_answer, wants_upkeep
+from gateway.ledger.lease_client import LeaseClient
+from gateway.postgres.errors import DATA_ERRORS, INFRASTRUCTURE_ERRORS
+from gateway.proxy.budget_accounts import BudgetAccounts
+from gateway.proxy.budget_waiters import Outcome, Waiters
+
+_log = structlog.get_logger("gateway.budget")
+TICK_S = 0.1
+_TICKS_A_READING = 8
+_TICKS_A_SWEEP = 300
+_TEAMS_A_READING = 1000
+_RETRY_S = 0.25
+# A team whose ask timed out although the database answers: something of its own is locked.
+_PAUSE_S = 1.0
+_CLOSE_TIMEOUT_S = 2.0
+# Our own end of a lease comes before the ledger's, whatever the clocks do meanwhile.
+_MARGIN_S = 5.0
+_Answer = TypeVar("_Answer")
+
+
+class BudgetSync:
+    """One task asks the ledger, a question at a time; another looks after leases.
+
+    While the database fails nobody waits for it: requests are decided from memory, and this task
+    alone tries again.
+    """
+
+    def __init__(self, *, leases: LeaseClient, accounts: BudgetAccounts, clock: Clock) -> None:
+        self._leases = leases
+        self._accounts = accounts
+        self._clock = clock
+        self._waiters = Waiters()
+        self._urgent: dict[Account, None] = {}
+        self._background: dict[Account, None] = {}
+        self._reading: dict[TeamId, list[asyncio.Future[bool]]] = {}
+        self._leased: dict[Account, None] = {}
+        self._touched: set[TeamId] = set()
+        self._sweep_is_due = False
+        self._wake = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.is_failing = False
+        self.failure_count = 0
+
+    def start(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._tasks = [
+            loop.create_task(self._run(), name="budget-sync"),
+            loop.create_task(self._tick(), name="budget-tick"),
+        ]
+
+    async def close(self) -> None:
+        """Give back what is not in use; a database that does not answer is left alone soon."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        self._tasks = []
+        self._answer_all()
+        with suppress(*INFRASTRUCTURE_ERRORS):
+            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                await self._give_all_back()
+
+    def touch(self, team_id: TeamId) -> None:
+        """The team was decided about from memory: read it again soon."""
+        self._touched.add(team_id)
+
+    def cannot_ask(self, account: Account, now_s: float) -> bool:
+        """The database is known to fail, or this team's part of it."""
+        return self.is_failing or now_s < account.paused_until_s
+
+    def soon(self, account: Account, *, is_urgent: bool = False) -> None:
+        """Ask for the account without anybody waiting for it."""
+        self._leased[account] = None
+        (self._urgent if is_urgent else self._background)[account] = None
+        self._wake.set()
+
+    def keep(self, account: Account) -> None:
+        """Look after the account's lease until nothing stands on it."""
+        self._leased[account] = None
+
+    def want(self, account: Account, need: int) -> asyncio.Future[Outcome]:
+        """Ask for a hold; those of one team that wait at the same time share the question."""
+        future = self._waiters.add(account, need)
+        self.soon(account, is_urgent=True)
+        return future
+
+    def read(self, team_id: TeamId) -> asyncio.Future[bool]:
+        """Read the team; False where the ledger does not know it."""
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._reading.setdefault(team_id, []).append(future)
+        self._wake.set()
+        return future
+
+    def read_soon(self, team_ids: Iterable[TeamId]) -> None:
+        for team_id in team_ids:
+            self._reading.setdefault(team_id, [])
+        self._wake.set()
+
+    def read_touched(self) -> None:
+        """Read the teams that were decided about since the last time."""
+        self.read_soon(self._touched)
+        self._touched.clear()
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                if self.is_failing:
+                    await self._probe()
+                else:
+                    await self._wake.wait()
+                    self._wake.clear()
+                    await self._work()
+            except Exception:  # noqa: BLE001 - without this task no cap moves any more.
+                _log.exception("budget.failed")
+                self._answer_all()
+                await asyncio.sleep(_RETRY_S)
+
+    async def _work(self) -> None:
+        while not self.is_failing and (self._reading or self._urgent or self._background):
+            if self._reading:
+                await self._read()
+            accounts = self._urgent or self._background
+            if accounts and not self.is_failing:
+                account = next(iter(accounts))
+                self._urgent.pop(account, None)
+                self._background.pop(account, None)
+                await self._sync(account)
+        if self._sweep_is_due and not self.is_failing:
+            self._sweep_is_due = False
+            await self._ask(self._leases.expire)
+
+    async def _probe(self) -> None:
+        """Ask until there is an answer; then everything that a lease stands on is asked about."""
+        self.read_touched()
+        if not await self._read():
+            await asyncio.sleep(_RETRY_S)
+            return
+        self.is_failing = False
+        _log.info("budget.database_is_back", failures=self.failure_count)
+        for account in self._leased:
+            self._background[account] = None
+        self._wake.set()
+
+    async def _read(self) -> bool:
+        """Read what is wanted; False where there was no answer."""
+        wanted = {
+            team_id: self._reading.pop(team_id)
+            for team_id in list(self._reading)[:_TEAMS_A_READING]
+        }
+        now = self._clock.now()
+        # Opened before the question, so that a change notified meanwhile is not missed.
+        asked = [self._accounts.open(team_id, now) for team_id in wanted]
+        marks = [(account.epoch, account.posts_seen()) for account in asked]
+        month = self._accounts.month_at(now)
+        readings: list[BudgetReading] | None = None
+        known: dict[TeamId, BudgetReading] = {}
+        try:
+            readings = await self._ask(partial(self._leases.read, list(wanted), month))
+            known = {reading.team_id: reading for reading in readings or ()}
+            for account, (epoch, posts) in zip(asked, marks, strict=True):
+                reading = known.get(account.team_id)
+                if reading is None:
+                    continue
+                terms = account.terms
+                now_s = self._clock.monotonic_s()
+                account.read(reading, epoch=epoch, posts=posts, now=now, now_s=now_s)
+                if account.is_stale:
+                    self._reading.setdefault(account.team_id, [])
+                if account.terms != terms:
+                    self._waiters.answer(account, Outcome.AGAIN)
+            return readings is not None
+        finally:
+            for team_id, futures in wanted.items():
+                _resolve(futures, is_known=readings is None or team_id in known)
+
+    async def _sync(self, account: Account) -> None:
+        """Ask for one account until nobody waits for it."""
+        while True:
+            asked = self._waiters.of(account)
+            started_s = self._clock.monotonic_s()
+            ask = make_ask(account, [waiter.need_pico_usd for waiter in asked], started_s)
+            granted_before, posts = account.lease.granted, account.posts_seen()
+            answer = await self._ask(partial(self._leases.sync, ask), account)
+            if answer is None:
+                account.is_in_doubt = True
+                return
+            spendable = take_answer(
+                account,
+                ask,
+                answer,
+                granted_before=granted_before,
+                expires_at_s=started_s + self._leases.ttl_s - _MARGIN_S,
+            )
+            now_s = self._clock.monotonic_s()
+            account.answered(answer, ask, posts=posts, now_s=now_s)
+            if account.is_stale:
+                self.read_soon([account.team_id])
+            if account.is_stale or not account.enforces:
+                self._waiters.answer(account, Outcome.AGAIN)
+                return
+            if not self._waiters.serve(account, asked, spendable, now_s):
+                return
+
+    async def _ask(
+        self, question: Callable[[], Awaitable[_Answer]], account: Account | None = None
+    ) -> _Answer | None:
+        """None where the database cannot be asked; only that opens the way around it.
+
+        A connection that was lost while nobody looked is made anew at once; a hung one is not
+        waited for twice.
+        """
+        for is_last in (False, True):
+            try:
+                return await question()
+            except DATA_ERRORS:
+                raise
+            except INFRASTRUCTURE_ERRORS as exc:
+                is_hung = isinstance(exc, TimeoutError)
+                if is_hung and account is not None:
+                    account.paused_until_s = self._clock.monotonic_s() + _PAUSE_S
+                if is_hung or is_last:
+                    self._failed(exc)
+                    break
+        return None
+
+    def _failed(self, exc: Exception) -> None:
+        self.failure_count += 1
+        if not self.is_failing:
+            self.is_failing = True
+            _log.warning("budget.database_fails", error=f"{type(exc).__name__}: {exc}")
+        self._answer_all()
+
+    def _answer_all(self) -> None:
+        """Nobody waits any longer: all decide again, from memory."""
+        self._waiters.answer_all(Outcome.AGAIN)
+        for futures in self._reading.values():
+            _resolve(futures, is_known=True)
+            futures.clear()
+
+    async def _tick(self) -> None:
+        ticks = 0
+        while True:
+            await asyncio.sleep(TICK_S)
+            ticks += 1
+            self._look_after_leases()
+            if self.is_failing:
+                continue
+            if ticks % _TICKS_A_READING == 0 and self._touched:
+                self.read_touched()
+            if ticks % _TICKS_A_SWEEP == 0:
+                self._sweep_is_due = True
+                self._wake.set()
+
+    def _look_after_leases(self) -> None:
+        now_s = self._clock.monotonic_s()
+        renew_before_s = self._leases.ttl_s / 2
+        for account in list(self._leased):
+            account.demand.tick()
+            if wants_upkeep(account, now_s=now_s, renew_before_s=renew_before_s):
+                if not self.cannot_ask(account, now_s):
+                    self.soon(account)
+            elif account.lease.is_empty and account.demand.is_idle:
+                del self._leased[account]
+
+    async def _give_all_back(self) -> None:
+        if not any(account.lease.running for account in self._leased):
+            await self._leases.close_leases()
+            return
+        # What is not posted stays held until the journal is replayed.
+        for account in list(self._leased):
+            lease = account.lease
+            lease.give_back(max(lease.available, 0))
+            await self._leases.sync(make_ask(account, [], self._clock.monotonic_s()))
+
+
+def _resolve(futures: Iterable[asyncio.Future[bool]], *, is_known: bool) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_result(is_known)
