@@ -47,6 +47,10 @@ migrate: setup ## bring the schema up to date, the site's own migrations include
 bench: setup ## CPU per request and per event against a bare aiohttp relay
 	$(BIN)/python -m bench.run
 
+TRIALS ?= 100
+cap-trials: setup ## race workers to a cap TRIALS times; prints the largest overspend and its bound
+	$(BIN)/python -m scripts.cap_trials --trials $(TRIALS)
+
 recordings: setup ## the meter against recorded provider streams, where they are at hand
 	$(BIN)/python scripts/check_recordings.py
 
@@ -60,4 +64,4 @@ lock: ## resolve the lock files anew (needs uv)
 clean: ## remove the environment and what was built; data in ./var stays
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup run demo test test-fast check fmt migrate bench recordings docs lock clean
+.PHONY: help setup run demo test test-fast check fmt migrate bench cap-trials recordings docs lock clean
