@@ -1,6 +1,10 @@
 """Estimates, where a provider's own counts are missing: never zero, never above the worst case."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from gateway.domain.request import RequestFacts
+from gateway.domain.usage import Usage, UsagePart
 
 _BYTES_PER_TOKEN = 4
 # The most that a model writes whose caller set no limit.
@@ -35,3 +39,24 @@ def output_tokens_worst(facts: RequestFacts) -> int:
     limit = facts.max_output_tokens
     each = _OUTPUT_TOKENS_MAX if limit is None else limit
     return max(each, 1) * max(facts.choice_count, 1)
+
+
+def completed_parts(
+    parts: Sequence[UsagePart], facts: RequestFacts, seen_output_tokens: int | None
+) -> tuple[UsagePart, ...]:
+    """The parts as they were told, the first with what must be missing from them added.
+
+    `seen_output_tokens` is None for calls that have no output.
+    """
+    told = Usage()
+    for part in parts:
+        told = told.plus(part.usage)
+    missing_input = 0 if told.input_tokens else estimated_input_tokens(facts)
+    missing_output = 0
+    if seen_output_tokens is not None:
+        told_output = told.output_tokens + told.output_audio_tokens
+        seen = max(seen_output_tokens, told_output)
+        missing_output = max(estimated_output_tokens(facts, seen) - told_output, 0)
+    first = parts[0] if parts else UsagePart(model=None, usage=Usage())
+    missing = Usage(input_uncached_tokens=missing_input, output_tokens=missing_output)
+    return (replace(first, usage=first.usage.plus(missing)), *parts[1:])

@@ -45,12 +45,7 @@ class EventFramer:
         self._lost = False
 
     def feed(self, piece: bytes) -> bytes:
-        if (
-            self._is_plain
-            and _CARRIAGE_RETURN not in piece
-            and piece.endswith(_BLANK_LINE)
-            and len(piece) <= self._event_bytes_max
-        ):
+        if self._is_plain and _CARRIAGE_RETURN not in piece and piece.endswith(_BLANK_LINE):
             return piece
         if self._after_carriage_return or _CARRIAGE_RETURN in piece:
             piece = self._with_line_feeds(piece)
@@ -60,7 +55,11 @@ class EventFramer:
         """The start of an event whose blank line never came."""
         rest, self._tail = bytes(self._tail), bytearray()
         self._is_plain = False
-        return b"" if self._lost else self._without_mark(rest)
+        if self._lost or len(rest) > self._event_bytes_max:
+            self.losses += 1
+            self._lost = False
+            return b""
+        return self._without_mark(rest)
 
     def _with_line_feeds(self, piece: bytes) -> bytes:
         if self._after_carriage_return and piece.startswith(b"\n"):

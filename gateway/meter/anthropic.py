@@ -1,0 +1,119 @@
+"""Reads Anthropic Messages: usage in `message_start`, replaced by what each `message_delta` has."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from gateway.domain.request import RequestFacts
+from gateway.domain.usage import Measurement, UsageSource
+from gateway.meter.estimate import completed_parts
+from gateway.meter.reading import Seen
+from gateway.wire import anthropic
+from gateway.wire.counts import CountReader
+from gateway.wire.json_values import member, text
+from gateway.wire.reported_cost import reported_cost_pico_usd
+
+_REFUSAL = "refusal"
+
+
+class AnthropicReading:
+    """One message, streamed or whole."""
+
+    # No needle is a word that has to stand in the events of plain content.
+    needles: ClassVar[tuple[bytes, ...]] = (b'output_tokens"', b'"message_stop"', b'"error"')
+    content_needle: ClassVar[bytes] = b"content_block_"
+
+    def __init__(self, *, provider: str, facts: RequestFacts) -> None:
+        self.is_ended = False
+        self.usage_count = 0
+        self._provider = provider
+        self._facts = facts
+        self._usage: dict[str, object] = {}
+        self._usage_text = b""
+        self._is_final = False
+        self._model: str | None = None
+        self._id: str | None = None
+        self._stop_reason: str | None = None
+        self._error_type: str | None = None
+
+    def take_event(self, document: Mapping[str, object], data: bytes) -> None:
+        kind = document.get("type")
+        if kind == "message_start":
+            self._take_usage(member(member(document, "message"), "usage"), data)
+            self._take_names(member(document, "message"))
+        elif kind == "message_delta":
+            usage = member(document, "usage")
+            self._take_usage(usage, data)
+            self._stop_reason = text(member(document, "delta"), "stop_reason") or self._stop_reason
+            self._is_final = bool(usage) and self._stop_reason is not None
+        elif kind == "message_stop":
+            self.is_ended = True
+        elif kind == "error":
+            self._take_error(document)
+
+    def take_done(self) -> None:
+        """Gateways that also speak OpenAI's dialect say it; it means nothing here."""
+
+    def take_body(self, document: Mapping[str, object], data: bytes) -> None:
+        self.is_ended = True
+        if document.get("type") == "error":
+            self._take_error(document)
+        self._take_usage(member(document, "usage"), data)
+        self._take_names(document)
+        self._stop_reason = text(document, "stop_reason")
+
+    def text_bytes(self, document: Mapping[str, object]) -> int:
+        if "content" in document:
+            return anthropic.content_text_bytes(document)
+        return anthropic.delta_text_bytes(document)
+
+    def is_content(self, document: Mapping[str, object]) -> bool:
+        kind = document.get("type")
+        return kind in {"content_block_start", "content_block_delta"} or bool(
+            document.get("content")
+        )
+
+    def measurement(self, seen: Seen) -> Measurement:
+        reader = CountReader()
+        parts = anthropic.usage_parts(self._usage, self._model, self._facts.cache_ttls, reader)
+        told = self.usage_count > 0 and (self._is_final or self.is_ended)
+        cost_pico_usd = None
+        if told:
+            cost_pico_usd = reported_cost_pico_usd(self._provider, self._usage_text)
+        has_doubt = (
+            reader.is_doubtful
+            or seen.is_damaged
+            or anthropic.is_redeemed(self._usage)
+            or not any(part.usage.input_tokens or part.usage.output_tokens for part in parts)
+        )
+        source = UsageSource.EXACT if cost_pico_usd is None else UsageSource.PROVIDER_REPORTED
+        if has_doubt or not told:
+            source = UsageSource.ESTIMATED
+            parts = completed_parts(parts, self._facts, seen.output_tokens())
+        is_refused = self._stop_reason == _REFUSAL and not seen.has_content and not seen.is_damaged
+        return Measurement(
+            parts=parts,
+            source=source,
+            response_model=self._model,
+            provider_response_id=self._id,
+            selectors=anthropic.selectors(self._usage),
+            provider_cost_pico_usd=cost_pico_usd,
+            usage_raw=self._usage or None,
+            is_complete=self.is_ended,
+            error_type=self._error_type,
+            stop_reason=self._stop_reason,
+            # A refusal before any output is not billed, although its usage shows an input.
+            is_unbilled=is_refused and told,
+        )
+
+    def _take_usage(self, usage: Mapping[str, object], data: bytes) -> None:
+        if usage:
+            self._usage = anthropic.merged_usage(self._usage, usage)
+            self._usage_text = data
+            self.usage_count += 1
+
+    def _take_names(self, message: Mapping[str, object]) -> None:
+        self._model = text(message, "model") or self._model
+        self._id = text(message, "id") or self._id
+
+    def _take_error(self, document: Mapping[str, object]) -> None:
+        self._error_type = text(member(document, "error"), "type") or "error"

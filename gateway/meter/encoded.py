@@ -1,0 +1,84 @@
+"""Opens compressed answers for a meter, within bounds; the client gets them as they came."""
+
+import zlib
+
+from gateway.domain.request import RequestFacts
+from gateway.domain.usage import Measurement, UsageSource
+from gateway.meter.estimate import completed_parts
+from gateway.meter.protocol import Meter
+
+IDENTITIES = frozenset({"", "identity"})
+_INFLATED = frozenset({"gzip", "x-gzip", "deflate"})
+_PIECE_BYTES_MAX = 64 * 1024
+# A response of more than this, opened, is not a model's answer.
+_OPENED_BYTES_MAX = 64 << 20
+# Takes gzip and zlib, whichever comes.
+_ANY_HEADER = zlib.MAX_WBITS | 32
+
+
+class EncodedMeter:
+    """Feeds the opened bytes to another meter.
+
+    Where they cannot be opened, what was measured is an estimate from the bytes as they came.
+    """
+
+    __slots__ = ("_facts", "_has_failed", "_inflater", "_inner", "_measured", "_opened", "_passed")
+
+    def __init__(self, inner: Meter, *, facts: RequestFacts, content_encoding: str) -> None:
+        self._inner = inner
+        self._facts = facts
+        self._inflater = zlib.decompressobj(_ANY_HEADER)
+        self._has_failed = content_encoding not in _INFLATED
+        self._opened = 0
+        self._passed = 0
+        self._measured: Measurement | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        return self._inner.is_complete
+
+    @property
+    def has_first_token(self) -> bool:
+        return self._inner.has_first_token or (self._has_failed and self._passed > 0)
+
+    def feed(self, piece: bytes) -> None:
+        self._passed += len(piece)
+        if self._has_failed:
+            return
+        try:
+            self._open(piece)
+        except zlib.error:
+            self._has_failed = True
+
+    def finish(self) -> Measurement:
+        if self._measured is None:
+            self._measured = self._inner.finish()
+            if self._has_failed and self._measured.source is UsageSource.ESTIMATED:
+                self._measured = self._from_passed(self._measured)
+        return self._measured
+
+    def _open(self, piece: bytes) -> None:
+        inflater = self._inflater
+        while piece and not inflater.eof:
+            opened = inflater.decompress(piece, _PIECE_BYTES_MAX)
+            piece = inflater.unconsumed_tail
+            self._opened += len(opened)
+            if self._opened > _OPENED_BYTES_MAX:
+                self._has_failed = True
+                return
+            if opened:
+                self._inner.feed(opened)
+
+    def _from_passed(self, measured: Measurement) -> Measurement:
+        """Text packs to about a quarter: a byte that cannot be read is taken for a token."""
+        return Measurement(
+            parts=completed_parts(measured.parts, self._facts, self._passed),
+            source=UsageSource.ESTIMATED,
+            response_model=measured.response_model,
+            provider_response_id=measured.provider_response_id,
+            selectors=measured.selectors,
+            usage_raw=measured.usage_raw,
+            is_complete=measured.is_complete,
+            error_type=measured.error_type,
+            stop_reason=measured.stop_reason,
+        )

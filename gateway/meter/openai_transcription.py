@@ -1,0 +1,70 @@
+"""Reads OpenAI transcriptions: tokens where the model bills by them."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from gateway.domain.request import RequestFacts
+from gateway.domain.usage import Measurement, UsagePart, UsageSource
+from gateway.meter.estimate import completed_parts
+from gateway.meter.reading import Seen
+from gateway.wire import openai_chat, openai_transcription
+from gateway.wire.counts import CountReader
+from gateway.wire.json_values import member, text
+
+
+class OpenAITranscriptionReading:
+    """One transcript, streamed or whole."""
+
+    needles: ClassVar[tuple[bytes, ...]] = (b'"transcript.text.done"', b'"error"', b"[DONE]")
+    content_needle: ClassVar[bytes] = b"transcript.text."
+
+    def __init__(self, *, provider: str, facts: RequestFacts) -> None:
+        self.is_ended = False
+        self.usage_count = 0
+        self._facts = facts
+        self._provider = provider
+        self._usage: Mapping[str, object] = {}
+        self._model: str | None = None
+        self._error_type: str | None = None
+
+    def take_event(self, document: Mapping[str, object], data: bytes) -> None:
+        del data
+        if document.get("type") == openai_transcription.DONE_EVENT:
+            self.is_ended = True
+        if error := document.get("error"):
+            self._error_type = openai_chat.error_type(error)
+        self._model = text(document, "model") or self._model
+        if usage := member(document, "usage"):
+            self.usage_count += 1
+            self._usage = usage
+
+    def take_done(self) -> None:
+        self.is_ended = True
+
+    def take_body(self, document: Mapping[str, object], data: bytes) -> None:
+        self.take_event(document, data)
+        self.is_ended = True
+
+    def text_bytes(self, document: Mapping[str, object]) -> int:
+        return openai_transcription.text_bytes(document)
+
+    def is_content(self, document: Mapping[str, object]) -> bool:
+        return self.text_bytes(document) > 0
+
+    def measurement(self, seen: Seen) -> Measurement:
+        reader = CountReader()
+        usage = openai_transcription.usage_from(self._usage, reader)
+        parts: tuple[UsagePart, ...] = (UsagePart(model=None, usage=usage),)
+        is_told = self.is_ended and openai_transcription.is_by_tokens(self._usage)
+        source = UsageSource.EXACT
+        if not is_told or reader.is_doubtful or seen.is_damaged:
+            source = UsageSource.ESTIMATED
+            parts = completed_parts(parts, self._facts, seen.output_tokens())
+        return Measurement(
+            parts=parts,
+            source=source,
+            response_model=self._model,
+            usage_raw=dict(self._usage) or None,
+            is_complete=self.is_ended,
+            error_type=self._error_type,
+        )

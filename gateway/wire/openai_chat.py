@@ -1,0 +1,110 @@
+"""OpenAI chat, completions and embeddings, and those who speak like them: usage and content."""
+
+from collections.abc import Mapping
+
+from gateway.domain.usage import Usage
+from gateway.wire.counts import CountReader
+from gateway.wire.json_values import NAME_CHARS_MAX, member, members
+
+_GOOGLE = frozenset({"gemini", "google"})
+# Where each of them puts the cached part of the prompt, beside OpenAI's own place.
+_CACHED_ELSEWHERE = ("prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens")
+# Two names of one thing; some send both.
+_REASONINGS = ("reasoning_content", "reasoning")
+_TEXTS = ("content", "text", "thinking", "refusal", "transcript", "arguments", "name")
+
+
+def usage_object(document: Mapping[str, object]) -> Mapping[str, object]:
+    """The usage of a chunk or a body, empty where it has none."""
+    usage = member(document, "usage") or member(member(document, "x_groq"), "usage")
+    if usage:
+        return usage
+    # Moonshot puts it into the choice.
+    return next(
+        (found for each in members(document, "choices") if (found := member(each, "usage"))), {}
+    )
+
+
+def error_type(error: object) -> str:
+    """The type or code of an error inside an answer of status 200; some codes are numbers."""
+    for name in ("type", "code"):
+        value = error.get(name) if isinstance(error, dict) else None
+        if isinstance(value, str | int) and value:
+            return str(value)[:NAME_CHARS_MAX]
+    return "error"
+
+
+def is_last_usage(document: Mapping[str, object]) -> bool:
+    """Running usage comes with content; the last comes with a finish, or without any choice."""
+    choices = members(document, "choices")
+    return not choices or any(choice.get("finish_reason") for choice in choices)
+
+
+def usage_from(fields: Mapping[str, object], provider: str, reader: CountReader) -> Usage:
+    """Our disjoint counts of overlapping ones."""
+    details = member(fields, "prompt_tokens_details")
+    prompt = reader.count(fields, "prompt_tokens", "total_tokens")
+    cached = reader.count(details, "cached_tokens") or reader.count(fields, *_CACHED_ELSEWHERE)
+    written = reader.count(details, "cache_write_tokens")
+    audio = reader.count(details, "audio_tokens")
+    image = reader.count(details, "image_tokens")
+    completion = reader.count(fields, "completion_tokens")
+    total = reader.count(fields, "total_tokens")
+    # Mistral counts audio beside the prompt; only the total shows on which side it is.
+    is_beside = audio > 0 and total == prompt + completion + audio
+    inside = 0 if is_beside else audio
+    # Cached tokens may be audio or images too: what does not fit beside them is.
+    cached_audio = min(max(cached + written + inside + image - prompt, 0), inside, cached)
+    uncached = reader.rest(prompt, cached - cached_audio, written, inside, image)
+    output, reasoning = _output(fields, (prompt, completion, total), provider, reader)
+    spoken = min(reader.count(member(fields, "completion_tokens_details"), "audio_tokens"), output)
+    return Usage(
+        input_uncached_tokens=uncached,
+        cache_read_tokens=min(cached - cached_audio, prompt),
+        cache_write_unsplit_tokens=min(written, prompt),
+        input_audio_tokens=audio - cached_audio,
+        cache_read_audio_tokens=cached_audio,
+        input_image_tokens=min(image, prompt),
+        output_tokens=output - spoken,
+        output_audio_tokens=spoken,
+        reasoning_tokens=min(reasoning, output - spoken),
+        web_search_requests=reader.count(member(fields, "server_tool_use"), "web_search_requests"),
+    )
+
+
+def _output(
+    fields: Mapping[str, object],
+    counts: tuple[int, int, int],
+    provider: str,
+    reader: CountReader,
+) -> tuple[int, int]:
+    """Output with reasoning inside; a total that counts it beside says that it is not yet."""
+    prompt, completion, total = counts
+    reasoning = reader.count(member(fields, "completion_tokens_details"), "reasoning_tokens")
+    if reasoning and total == prompt + completion + reasoning:
+        return completion + reasoning, reasoning
+    if provider in _GOOGLE and not reasoning and total > prompt + completion:
+        # Thinking is billed as output, and nothing but the total counts it.
+        return total - prompt, total - prompt - completion
+    return completion, reasoning
+
+
+def text_bytes(document: Mapping[str, object]) -> int:
+    """Bytes of everything that the model wrote in a chunk or a body: text, thinking, tool calls."""
+    total = 0
+    for choice in members(document, "choices"):
+        message = member(choice, "delta") or member(choice, "message")
+        calls = [member(call, "function") for call in members(message, "tool_calls")]
+        total += _bytes_of(message) + sum(map(_bytes_of, calls)) + _bytes_of(choice.get("text"))
+        total += _bytes_of(member(message, "function_call")) + _bytes_of(member(message, "audio"))
+        total += max(_bytes_of(message.get(name)) for name in _REASONINGS)
+    return total
+
+
+def _bytes_of(value: object) -> int:
+    """Bytes of a text, or of the texts in parts of content, of which nothing is promised."""
+    if isinstance(value, str):
+        return len(value.encode(errors="replace"))
+    if isinstance(value, list):
+        return sum(map(_bytes_of, value))
+    return sum(_bytes_of(value.get(name)) for name in _TEXTS) if isinstance(value, dict) else 0
