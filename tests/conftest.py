@@ -6,7 +6,7 @@ import pytest
 
 from tests.fakes.clock import FakeClock
 
-pytest_plugins = ["tests.fixtures.database"]
+pytest_plugins = ["tests.fixtures.database", "tests.fixtures.gateway"]
 
 CHECKOUT = Path(__file__).parents[1]
 

@@ -7,7 +7,7 @@ from gateway.cli.keys import insert_key
 from gateway.postgres.connection import connect
 
 DEMO_TEAM = "demo"
-_MODEL = "claude-sonnet-4-5"
+_MODEL = "claude-sonnet-5-5"
 
 
 @dataclass(frozen=True, slots=True)

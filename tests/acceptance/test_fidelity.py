@@ -157,7 +157,7 @@ async def test_a_document_the_provider_compresses_all_the_same_stays_compressed(
 async def test_the_request_body_goes_up_byte_for_byte(gateway, team, provider):
     body = (
         b'{ "messages":[{"content":"\\u00fc \xc3\xbc  ","role":"user"}],\r\n\t"max_tokens" : 64,'
-        b'"unknown":{"deep":[1e2,-0.0,null]}, "model":"claude-sonnet-4-5" }\n'
+        b'"unknown":{"deep":[1e2,-0.0,null]}, "model":"claude-sonnet-4-6" }\n'
     )
     answer = await gateway.post("/v1/messages", body, team)
     assert answer.status == 200

@@ -22,7 +22,7 @@ async def test_models_come_in_anthropics_shape_for_its_clients(gateway, team):
     assert page["has_more"] is False
     assert page["first_id"] == page["data"][0]["id"]
     assert {"type", "id", "display_name", "created_at"} <= set(page["data"][0])
-    assert "claude-sonnet-4-5" in [model["id"] for model in page["data"]]
+    assert "claude-sonnet-4-6" in [model["id"] for model in page["data"]]
 
 
 async def test_usage_says_where_the_team_stands(gateway, provider):

@@ -51,7 +51,7 @@ async def test_the_row_says_what_was_used_and_what_it_costs(gateway, team, trans
     is_anthropic = transcript.name.startswith("anthropic")
     assert entry["provider"] == ("anthropic" if is_anthropic else "openai")
     assert entry["dialect"] == ("anthropic.messages" if is_anthropic else "openai.chat")
-    assert entry["request_model"] == ("claude-sonnet-4-5" if is_anthropic else "gpt-4o-mini")
+    assert entry["request_model"] == ("claude-sonnet-4-6" if is_anthropic else "gpt-4o-mini")
     assert entry["response_model"] == transcript.model
     assert entry["product"] == "llm_gateway"
     assert entry["api_key_id"] == team.api_key_id
@@ -95,7 +95,7 @@ async def test_the_event_carries_the_entry_to_posthog(gateway, team):
     properties = event["properties"]
     said = {
         "$ai_provider": "anthropic",
-        "$ai_model": "claude-sonnet-4-5-20250929",
+        "$ai_model": "claude-sonnet-4-6",
         "$ai_input_tokens": 2095,
         "$ai_output_tokens": 503,
         "$ai_cache_read_input_tokens": 18000,

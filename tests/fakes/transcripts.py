@@ -1,6 +1,6 @@
 """Answers of providers, written by hand, with what each one uses and costs.
 
-Rates in USD per million tokens, as the price data has them for 2026-11: claude-sonnet-4-5 input 3,
+Rates in USD per million tokens, as the price data has them for 2026-11: claude-sonnet-4-6 input 3,
 output 15, cache read 0.30, cache write 3.75 (5 minutes) and 6 (1 hour); gpt-4o-mini input 0.15,
 cached input 0.075, output 0.60; gpt-4o input 2.50, output 10; gpt-5 input 1.25, output 10.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 _ROOT = Path(__file__).parents[1] / "transcripts"
-SONNET = "claude-sonnet-4-5"
+SONNET = "claude-sonnet-4-6"
 GPT = "gpt-4o-mini"
 
 
@@ -52,7 +52,7 @@ class Transcript:
 ANTHROPIC_STREAM = Transcript(
     name="anthropic.messages/text.sse",
     response_id="msg_text_stream",
-    model="claude-sonnet-4-5-20250929",
+    model="claude-sonnet-4-6",
     counts={"input_uncached_tokens": 120, "output_tokens": 12},
     # 120 x 3 + 12 x 15 = 540 millionths.
     amount_usd=Decimal("0.000540"),
@@ -60,7 +60,7 @@ ANTHROPIC_STREAM = Transcript(
 ANTHROPIC_THINKING_TOOLS_STREAM = Transcript(
     name="anthropic.messages/thinking_tools.sse",
     response_id="msg_thinking_tools",
-    model="claude-sonnet-4-5-20250929",
+    model="claude-sonnet-4-6",
     counts={
         "input_uncached_tokens": 2095,
         "cache_read_tokens": 18000,
@@ -75,7 +75,7 @@ ANTHROPIC_THINKING_TOOLS_STREAM = Transcript(
 ANTHROPIC_TEXT = Transcript(
     name="anthropic.messages/text.json",
     response_id="msg_text",
-    model="claude-sonnet-4-5-20250929",
+    model="claude-sonnet-4-6",
     counts={"input_uncached_tokens": 40, "output_tokens": 9},
     # 40 x 3 + 9 x 15 = 255 millionths.
     amount_usd=Decimal("0.000255"),
@@ -83,7 +83,7 @@ ANTHROPIC_TEXT = Transcript(
 ANTHROPIC_TOOLS = Transcript(
     name="anthropic.messages/tools.json",
     response_id="msg_tools",
-    model="claude-sonnet-4-5-20250929",
+    model="claude-sonnet-4-6",
     counts={
         "input_uncached_tokens": 380,
         "cache_read_tokens": 1024,

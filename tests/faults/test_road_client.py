@@ -159,7 +159,7 @@ async def test_a_broken_sdk_stream_closes_the_request(gateway, team, provider):
     provider.will(playing(ANTHROPIC_STREAM, interval_s=0.05))
     async with gateway.anthropic(team) as client:
         stream = await client.messages.create(
-            model="claude-sonnet-4-5",
+            model="claude-sonnet-4-6",
             max_tokens=64,
             messages=[{"role": "user", "content": "Grüezi"}],
             stream=True,
