@@ -47,8 +47,8 @@ async def copy_csv(
 async def entry_batches(
     connection: Connection, *, month: date
 ) -> AsyncIterator[list[asyncpg.Record]]:
-    """The entries in batches out of a cursor of the server, all of one snapshot."""
-    async with connection.transaction(isolation="repeatable_read", readonly=True):
+    """The entries in batches out of a cursor of the server, all of the snapshot it opened with."""
+    async with connection.transaction(readonly=True):
         cursor = await connection.cursor(_STATEMENTS["entries"], month)
         while rows := await cursor.fetch(ROWS_A_BATCH):
             yield rows

@@ -16,6 +16,7 @@ from gateway.domain.usage import Measurement, PriceSelectors, Usage, UsagePart, 
 from gateway.postgres.connection import Connection
 from gateway.postgres.sql import load_queries
 from gateway.pricing.book import PriceBook
+from gateway.pricing.compile import plain_decimal
 
 _QUERIES = load_queries(Path(__file__).parent / "queries")
 _ROWS_A_READ = 1000
@@ -86,7 +87,8 @@ def _rerated(row: asyncpg.Record, book: PriceBook) -> Rerating | None:
         facts=RequestFacts(model=row["request_model"], is_streaming=False, body_bytes=0),
         at=admitted_at(row["entry_id"]) or row["occurred_at"],
     )
-    difference_usd = usd_from_pico(charge.amounts.total_pico_usd) - row["amount_usd"]
+    exact_usd = usd_from_pico(charge.amounts.total_pico_usd) - row["amount_usd"]
+    difference_usd = Decimal(plain_decimal(exact_usd))
     if charge.is_ceiling or difference_usd == 0:
         return None
     return Rerating(
