@@ -2,18 +2,21 @@
 
 from typing import Any
 
+import msgspec
 import orjson
 
 from gateway.domain.errors import InvalidRequestError
 from gateway.domain.request import Dialect, RequestFacts
-from gateway.wire.cache_breakpoints import cache_ttls
+from gateway.wire.cache_breakpoints import cache_ttls, cache_ttls_of
 from gateway.wire.request_names import refuse_ambiguous_names
+from gateway.wire.top_level import Members, NotAnObjectError, members_of, without_bulk
 
 MODEL_LENGTH_MAX = 200
 MAX_TOKENS_MAX = 2**31 - 1
 CHOICES_MAX = 128
 _EFFORT_LENGTH_MAX = 64
 _WITH_CHOICES = frozenset({Dialect.OPENAI_CHAT, Dialect.OPENAI_COMPLETIONS})
+_TOO_DEEP = "The request body is nested too deeply."
 _UTF8_BOM = b"\xef\xbb\xbf"
 _UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 
@@ -25,8 +28,8 @@ def read_request(dialect: Dialect, body: bytes) -> RequestFacts:
         InvalidRequestError: the body is not one JSON object, or a field that routing, holds and
             prices go by is missing, of the wrong type, or open to two readings.
     """
-    document = document_of(body)
-    refuse_ambiguous_names(document, body)
+    members, document = _split(body)
+    refuse_ambiguous_names(members, document, body)
     is_chat = dialect in _WITH_CHOICES
     if dialect is Dialect.OPENAI_RESPONSES and _boolean(document, "background"):
         # Its bill would come with another request, which nobody need ever send.
@@ -45,8 +48,26 @@ def read_request(dialect: Dialect, body: bytes) -> RequestFacts:
         inference_geo=_text(document, "inference_geo"),
         effort=_effort(document, dialect),
         # OpenAI-compatible hosts of Anthropic's models take the same breakpoints.
-        cache_ttls=cache_ttls(document, body),
+        cache_ttls=_cache_ttls(members, body),
     )
+
+
+def _split(body: bytes) -> tuple[Members, dict[str, Any]]:
+    """All members as they stand there, and the values of those that are not prompts or tools."""
+    try:
+        members = members_of(body)
+        return members, without_bulk(members)
+    except NotAnObjectError:
+        # The slower parser says what is wrong, where it is not only less deep.
+        document_of(body)
+        raise InvalidRequestError(_TOO_DEEP) from None
+
+
+def _cache_ttls(members: Members, body: bytes) -> tuple[str, ...]:
+    try:
+        return cache_ttls_of(members, body)
+    except (msgspec.ValidationError, RecursionError):
+        return cache_ttls(document_of(body), body)
 
 
 def document_of(body: bytes) -> dict[str, Any]:
@@ -73,7 +94,7 @@ def _what_is_wrong(body: bytes, parser_message: str) -> str:
     if body.startswith(_UTF16_BOMS) or b"\0" in body[:4]:
         return "The request body is not UTF-8: send UTF-8 JSON."
     if "depth limit" in parser_message:
-        return "The request body is nested too deeply: at most 1,024 levels."
+        return _TOO_DEEP
     return f"The request body is not valid JSON: {parser_message}."
 
 

@@ -1,12 +1,14 @@
 """Refuses bodies in which a field that concerns the budget may mean two things to two parsers."""
 
 import unicodedata
+from collections.abc import Iterable
 from typing import Any
 
-import orjson
+import msgspec
 
 from gateway.domain.errors import InvalidRequestError
 from gateway.wire.json_spans import JsonSpans, Member, SpanError
+from gateway.wire.top_level import Members, is_each_name_plain_and_once, members_of
 
 # What routing, holds and prices go by. A parser that takes the first of two, or one that ignores
 # case (Go's), would run another request than the one that was paid for.
@@ -29,19 +31,19 @@ BUDGET_NAMES = frozenset(
 _STREAM_OPTION_NAMES = frozenset({"include_usage"})
 
 
-def refuse_ambiguous_names(document: dict[str, Any], body: bytes) -> None:
+def refuse_ambiguous_names(members: Members, document: dict[str, Any], body: bytes) -> None:
     """Check the names at the top level and inside `stream_options`.
 
     Raises:
         InvalidRequestError: one of ours stands there twice, in escapes, or in look-alike letters.
     """
-    _refuse_look_alikes(document, BUDGET_NAMES)
+    _refuse_look_alikes(members, BUDGET_NAMES)
     options = document.get("stream_options")
     if isinstance(options, dict):
         _refuse_look_alikes(options, _STREAM_OPTION_NAMES)
-    # A serialiser never writes a name twice, or in needless escapes. What the usual compact ones
-    # wrote is therefore proven by writing it again: a tenth of the time of looking at each name.
-    if orjson.dumps(document) == body:
+    # What a serialiser wrote has each name once: seen in a tenth of the time of looking at each.
+    is_proven = is_each_name_plain_and_once(members, body)
+    if is_proven and (not isinstance(options, dict) or _is_proven(members["stream_options"])):
         return
     try:
         _refuse_duplicates(JsonSpans(body))
@@ -49,7 +51,12 @@ def refuse_ambiguous_names(document: dict[str, Any], body: bytes) -> None:
         raise InvalidRequestError("The request body is not valid JSON.") from None
 
 
-def _refuse_look_alikes(holder: dict[str, Any], names: frozenset[str]) -> None:
+def _is_proven(options: msgspec.Raw) -> bool:
+    text = bytes(options)
+    return is_each_name_plain_and_once(members_of(text), text)
+
+
+def _refuse_look_alikes(holder: Iterable[str], names: frozenset[str]) -> None:
     for name in holder:
         if name in names:
             continue
