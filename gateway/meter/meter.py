@@ -5,12 +5,15 @@ from typing import NamedTuple
 
 from gateway.domain.request import Dialect, RequestFacts
 from gateway.meter.anthropic import AnthropicReading
+from gateway.meter.bedrock import BedrockMeter
 from gateway.meter.body import BodyMeter
 from gateway.meter.encoded import IDENTITIES, EncodedMeter
+from gateway.meter.gemini import GeminiMeter
 from gateway.meter.openai_chat import OpenAIChatReading
 from gateway.meter.openai_transcription import OpenAITranscriptionReading
 from gateway.meter.protocol import Meter
 from gateway.meter.reading import Reading
+from gateway.meter.responses import ResponsesMeter
 from gateway.meter.stream import StreamMeter
 
 __all__ = ["Meter", "meter_for"]
@@ -80,4 +83,7 @@ _MAKERS: dict[Dialect, Callable[[_Answer], Meter]] = {
     Dialect.OPENAI_COMPLETIONS: _read_by(_openai_chat),
     Dialect.OPENAI_EMBEDDINGS: _read_by(_openai_embeddings),
     Dialect.OPENAI_TRANSCRIPTIONS: _read_by(_openai_transcriptions),
+    Dialect.OPENAI_RESPONSES: lambda answer: ResponsesMeter(**answer._asdict()),
+    Dialect.GEMINI: lambda answer: GeminiMeter(**answer._asdict()),
+    Dialect.BEDROCK: lambda answer: BedrockMeter(**answer._asdict()),
 }

@@ -1,0 +1,243 @@
+"""Meters Bedrock: Converse or a model's own body, whole or in frames, and AWS's metrics of it."""
+
+import re
+from binascii import Error as Base64Error
+from binascii import a2b_base64
+from collections.abc import Mapping, Sequence
+
+import orjson
+from typing_extensions import override
+
+from gateway.domain.request import RequestFacts
+from gateway.domain.usage import Measurement, PriceSelectors, UsagePart, UsageSource
+from gateway.meter.body import BODY_BYTES_MAX
+from gateway.meter.estimate import completed_parts, tokens_of_text
+from gateway.meter.protocol import Meter
+from gateway.wire import bedrock
+from gateway.wire.counts import CountReader
+from gateway.wire.eventstream import EventStreamFramer, Frame
+from gateway.wire.json_values import member, text
+
+_Json = Mapping[str, object]
+
+_DELTA, _CHUNK = "contentBlockDelta", "chunk"
+_inner_bytes = re.compile(rb'"bytes"\s*:\s*"([A-Za-z0-9+/=]*)"').search
+# What the families call the text that they write, tool input and thoughts included.
+_texts = re.compile(
+    rb'"(?:text|input|thinking|partial_json|generation|outputText|completion|content)"'
+    rb'\s*:\s*"((?:[^"\\]|\\.)*)"',
+    re.DOTALL,
+).findall
+# A model's own event with one of these in it is decoded. A trace may have them too.
+_FACTS = (b'"usage"', bedrock.METRICS.encode(), b'"messageStop"', b'"message_stop"')
+_OPENINGS = frozenset({"message_start", "messageStart", "content_block_start"})
+
+
+class BedrockMeter(Meter):
+    """Reads frames by the names in their headers; few of their payloads are decoded."""
+
+    def __init__(
+        self,
+        *,
+        provider: str,
+        facts: RequestFacts,
+        content_type: str,
+        headers: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        del provider  # The dialect has one.
+        self._facts = facts
+        self._framer = EventStreamFramer() if _is_stream(content_type, facts) else None
+        self._pieces: list[bytes] = []
+        self._body_bytes = 0
+        self._reading = _Reading(bedrock.metrics_from_headers(headers))
+        self._last_chunk: bytes | None = None
+        """The last of a model's own events that was not decoded: it may have running counts."""
+        self._deltas = 0
+        self._text_bytes = 0
+        self._measurement: Measurement | None = None
+
+    @property
+    @override
+    def is_complete(self) -> bool:
+        if self._measurement is not None:
+            return self._measurement.is_complete
+        return self._reading.is_ended
+
+    @property
+    @override
+    def has_first_token(self) -> bool:
+        return self._deltas > 0 or self._body_bytes > 0
+
+    @override
+    def feed(self, piece: bytes) -> None:
+        if self._framer is not None:
+            for frame in self._framer.feed(piece):
+                self._read(frame)
+            return
+        self._body_bytes += len(piece)
+        if self._body_bytes <= BODY_BYTES_MAX:
+            self._pieces.append(piece)
+        else:
+            self._pieces.clear()
+
+    def _read(self, frame: Frame) -> None:
+        kind = frame.headers.get(":event-type")
+        if kind == _DELTA:
+            self._count(frame.payload)
+        elif kind == _CHUNK:
+            self._read_chunk(frame.payload)
+        elif kind is None:
+            self._reading.take_failure(bedrock.error_from_headers(frame.headers))
+        else:
+            self._reading.take(_decoded(frame.payload))
+
+    def _read_chunk(self, payload: bytes) -> None:
+        match = _inner_bytes(payload)
+        if match is None:
+            return
+        try:
+            chunk = a2b_base64(match[1])
+        except Base64Error:
+            self._reading.is_damaged = True
+            return
+        if self._last_chunk is None or any(name in chunk for name in _FACTS):
+            document = _decoded(chunk)
+            self._reading.take(document)
+            self._last_chunk = b""
+            if document.get("type") in _OPENINGS or not _OPENINGS.isdisjoint(document):
+                return
+        else:
+            self._last_chunk = chunk
+        self._count(chunk)
+
+    def _count(self, event: bytes) -> None:
+        if texts := _texts(event):
+            self._deltas += 1
+            self._text_bytes += sum(map(len, texts))
+
+    @override
+    def finish(self) -> Measurement:
+        if self._measurement is None:
+            self._measurement = self._measured()
+        return self._measurement
+
+    def _measured(self) -> Measurement:
+        reading, reader = self._reading, CountReader()
+        if self._framer is None:
+            self._take_body()
+        elif self._last_chunk and not reading.is_told:
+            reading.take(_decoded(self._last_chunk))
+        is_damaged = reading.is_damaged or (self._framer is not None and self._framer.is_damaged)
+        model, billed = reading.counts(reader)
+        parts: tuple[UsagePart, ...] = (
+            UsagePart(model=None, usage=billed.usage(self._facts.cache_ttls)),
+        )
+        is_certain = (
+            reading.is_told
+            and not is_damaged
+            and not reader.is_doubtful
+            and reading.error_type is None
+            and not billed.has_unknown_ttl(self._facts.cache_ttls)
+        )
+        if not is_certain:
+            seen_tokens = max(self._deltas, tokens_of_text(self._text_bytes))
+            parts = completed_parts(parts, self._facts, seen_tokens)
+        return Measurement(
+            parts=parts,
+            source=UsageSource.EXACT if is_certain else UsageSource.ESTIMATED,
+            response_model=reading.model,
+            provider_response_id=reading.id,
+            selectors=PriceSelectors(service_tier=reading.service_tier, speed=reading.latency),
+            usage_raw=reading.usage_raw(model, billed),
+            is_complete=reading.is_ended,
+            error_type=reading.error_type,
+            stop_reason=reading.stop_reason,
+        )
+
+    def _take_body(self) -> None:
+        body = b"".join(self._pieces)
+        self._pieces.clear()
+        document = _decoded(body)
+        if document:
+            self._reading.take_body(document)
+        # What is cut, or is no JSON, counts as text.
+        texts = _texts(body) if document else [body]
+        self._text_bytes += sum(map(len, texts))
+
+
+class _Reading:
+    """What decoded events, or a decoded body, said."""
+
+    def __init__(self, metrics: _Json) -> None:
+        self.is_ended = False
+        self.is_told = bedrock.has_metrics(metrics)
+        """The counts are the final ones."""
+        self.is_damaged = False
+        self.model: str | None = None
+        self.id: str | None = None
+        self.service_tier: str | None = None
+        self.latency: str | None = None
+        self.stop_reason: str | None = None
+        self.error_type: str | None = None
+        self._metrics = metrics
+        self._usage: dict[str, object] = {}
+
+    def take_failure(self, error_type: str | None) -> None:
+        """A frame without an event type is a failure, or nothing that we know."""
+        if error_type is not None:
+            self.error_type = error_type
+            self.is_ended = True
+
+    def take_body(self, document: _Json) -> None:
+        self.take(document)
+        self.is_ended = True
+        self.is_told = self.is_told or bedrock.has_counts(self._usage)
+
+    def take(self, document: _Json) -> None:
+        """An event's counts replace those before; what it leaves out stays."""
+        usage = bedrock.raw_usage(document)
+        self._usage.update((name, value) for name, value in usage.items() if value is not None)
+        if metrics := member(document, bedrock.METRICS):
+            self._metrics = metrics
+            self.is_ended = self.is_told = True
+        elif bedrock.is_final_usage(document):
+            self.is_told = True
+        self.is_ended = self.is_ended or bedrock.is_end(document)
+        message = member(document, "message")
+        self.model = text(document, "model") or text(message, "model") or self.model
+        self.id = text(document, "id") or text(message, "id") or self.id
+        self.service_tier = bedrock.service_tier(document) or self.service_tier
+        self.latency = bedrock.latency(document) or self.latency
+        self.stop_reason = bedrock.stop_reason(document) or self.stop_reason
+
+    def counts(self, reader: CountReader) -> tuple[bedrock.Counts, bedrock.Counts]:
+        """By the model, and as AWS bills them."""
+        model = bedrock.counts_from(self._usage, reader)
+        if not bedrock.has_metrics(self._metrics):
+            return model, model
+        return model, bedrock.with_metrics(model, self._metrics, reader)
+
+    def usage_raw(self, model: bedrock.Counts, billed: bedrock.Counts) -> dict[str, object] | None:
+        raw = dict(self._usage)
+        if self._metrics:
+            raw[bedrock.METRICS] = dict(self._metrics)
+        if bedrock.has_counts(self._usage) and bedrock.disagree(model, billed):
+            raw["usage_conflict"] = {
+                "model": {"input_tokens": model.input, "output_tokens": model.output},
+                "metrics": {"input_tokens": billed.input, "output_tokens": billed.output},
+            }
+        return raw or None
+
+
+def _is_stream(content_type: str, facts: RequestFacts) -> bool:
+    """What the answer says that it is; where it says nothing, what the request asked for."""
+    named = content_type.lower()
+    return "eventstream" in named or (facts.is_streaming and "json" not in named)
+
+
+def _decoded(data: bytes) -> _Json:
+    try:
+        document = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return {}
+    return document if isinstance(document, dict) else {}

@@ -1,0 +1,139 @@
+"""OpenAI Responses: the event that ends a stream, its usage, and the tools that cost."""
+
+from collections import Counter
+from collections.abc import Mapping
+
+from gateway.domain.usage import PriceSelectors, Usage, UsagePart
+from gateway.wire.counts import CountReader
+from gateway.wire.json_values import count_or_none, member, members, text
+
+# Source: OpenAI API reference, Responses streaming events. Only these carry usage.
+TERMINAL_EVENTS = frozenset({"response.completed", "response.incomplete", "response.failed"})
+ERROR_EVENT = "error"
+UNFINISHED = frozenset({"queued", "in_progress"})
+# Tools that run at the provider, with a fee of their own beside their tokens.
+_TOOL_CALLS = frozenset(
+    {
+        "web_search_call",
+        "file_search_call",
+        "code_interpreter_call",
+        "shell_call",
+        "image_generation_call",
+        "mcp_call",
+    }
+)
+# Their containers are charged by session, size and minutes, none of which a response says.
+_IN_CONTAINERS = frozenset({"code_interpreter_call", "shell_call"})
+# Opening a page that a search found, and looking inside it, belong to that search.
+_FREE_ACTIONS = frozenset({"open_page", "find_in_page"})
+_TEXTS = ("text", "refusal", "arguments", "code")
+_IMAGE_MODEL = "gpt-image-1"
+
+
+def has_usage(response: Mapping[str, object]) -> bool:
+    """A usage object with at least one of its two counts; background answers have null."""
+    usage = member(response, "usage")
+    return (
+        count_or_none(usage, "input_tokens") is not None
+        or count_or_none(usage, "output_tokens") is not None
+    )
+
+
+def usage_from(response: Mapping[str, object], reader: CountReader) -> Usage:
+    """The response's own tokens and its searches; cached and written ones leave the input."""
+    usage = member(response, "usage")
+    details = member(usage, "input_tokens_details")
+    total = reader.count(usage, "input_tokens")
+    cache_read = reader.count(details, "cached_tokens")
+    cache_write = reader.count(details, "cache_write_tokens")
+    output = reader.count(usage, "output_tokens")
+    reasoning = reader.count(member(usage, "output_tokens_details"), "reasoning_tokens")
+    # A total that counts reasoning beside the output says that the output leaves it out.
+    if reasoning and reader.count(usage, "total_tokens") == total + output + reasoning:
+        output += reasoning
+    return Usage(
+        input_uncached_tokens=reader.rest(total, cache_read, cache_write),
+        cache_read_tokens=cache_read,
+        cache_write_unsplit_tokens=cache_write,
+        output_tokens=output,
+        reasoning_tokens=min(reasoning, output),
+        web_search_requests=web_searches(response, reader),
+    )
+
+
+def web_searches(response: Mapping[str, object], reader: CountReader) -> int:
+    """What the provider counted, where it says so; else its search calls."""
+    counted = member(member(response, "tool_usage"), "web_search")
+    if counted.get("num_requests") is not None:
+        return reader.count(counted, "num_requests")
+    return sum(
+        item.get("type") == "web_search_call"
+        and text(member(item, "action"), "type") not in _FREE_ACTIONS
+        for item in members(response, "output")
+    )
+
+
+def tool_calls(response: Mapping[str, object]) -> dict[str, int]:
+    """How often each tool with a fee ran, for whoever settles those fees."""
+    kinds = (item.get("type") for item in members(response, "output"))
+    return dict(Counter(kind for kind in kinds if isinstance(kind, str) and kind in _TOOL_CALLS))
+
+
+def content_text_bytes(response: Mapping[str, object]) -> int:
+    """Bytes of text, reasoning that is shown and tool input in a whole response."""
+    return sum(
+        len(value.encode(errors="replace"))
+        for item in members(response, "output")
+        for holder in (item, *members(item, "content"), *members(item, "summary"))
+        for name in _TEXTS
+        if isinstance(value := holder.get(name), str)
+    )
+
+
+def has_container_fee(response: Mapping[str, object]) -> bool:
+    """Something ran in a container, whose fee only the month's bill shows."""
+    return not _IN_CONTAINERS.isdisjoint(tool_calls(response))
+
+
+def image_part(response: Mapping[str, object], reader: CountReader) -> UsagePart | None:
+    """What the image tool's own model read and wrote; None where it did not run."""
+    usage = member(member(response, "tool_usage"), "image_gen")
+    total, output = reader.count(usage, "input_tokens"), reader.count(usage, "output_tokens")
+    if not total and not output:
+        return None
+    images = reader.count(member(usage, "input_tokens_details"), "image_tokens")
+    return UsagePart(
+        model=image_model(response) or _IMAGE_MODEL,
+        usage=Usage(
+            input_uncached_tokens=reader.rest(total, images),
+            input_image_tokens=images,
+            output_tokens=output,
+        ),
+    )
+
+
+def image_model(response: Mapping[str, object]) -> str | None:
+    """The image tool's model as the response repeats it, None where it leaves it out."""
+    for tool in members(response, "tools"):
+        if tool.get("type") == "image_generation":
+            return text(tool, "model")
+    return None
+
+
+def selectors_from(response: Mapping[str, object]) -> PriceSelectors:
+    """Only a terminal event names the tier that was served; before, it is the requested one."""
+    return PriceSelectors(service_tier=text(response, "service_tier"))
+
+
+def stop_reason(response: Mapping[str, object]) -> str | None:
+    return text(member(response, "incomplete_details"), "reason") or text(response, "status")
+
+
+def error_from(event: Mapping[str, object]) -> str | None:
+    """The kind of failure, from an `error` event or a failed response."""
+    for holder in (member(event, "error"), event):
+        for name in ("code", "type"):
+            found = text(holder, name)
+            if found is not None and found != ERROR_EVENT:
+                return found
+    return None
