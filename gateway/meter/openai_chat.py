@@ -24,7 +24,7 @@ class OpenAIChatReading:
         b'prompt_tokens"',
         b'"finish_reason":"',
         b'"error"',
-        b"[DONE]",
+        b"[DONE]\n",
     )
     content_needle: ClassVar[bytes] = b'"choices"'
 
@@ -68,7 +68,7 @@ class OpenAIChatReading:
         return openai_chat.text_bytes(document)
 
     def is_content(self, document: Mapping[str, object]) -> bool:
-        return openai_chat.text_bytes(document) > 0
+        return openai_chat.has_text(document)
 
     def measurement(self, seen: Seen) -> Measurement:
         reader = CountReader()

@@ -15,7 +15,7 @@ from gateway.wire.json_values import member, text
 class OpenAITranscriptionReading:
     """One transcript, streamed or whole."""
 
-    needles: ClassVar[tuple[bytes, ...]] = (b'"transcript.text.done"', b'"error"', b"[DONE]")
+    needles: ClassVar[tuple[bytes, ...]] = (b'"transcript.text.done"', b'"error"', b"[DONE]\n")
     content_needle: ClassVar[bytes] = b"transcript.text."
 
     def __init__(self, *, provider: str, facts: RequestFacts) -> None:

@@ -9,6 +9,7 @@ from gateway.wire.json_values import NAME_CHARS_MAX, member, members
 _GOOGLE = frozenset({"gemini", "google"})
 # Where each of them puts the cached part of the prompt, beside OpenAI's own place.
 _CACHED_ELSEWHERE = ("prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens")
+_SEARCHES = ("server_tool_use", "server_tool_use_details")
 # Two names of one thing; some send both.
 _REASONINGS = ("reasoning_content", "reasoning")
 _TEXTS = ("content", "text", "thinking", "refusal", "transcript", "arguments", "name")
@@ -68,7 +69,9 @@ def usage_from(fields: Mapping[str, object], provider: str, reader: CountReader)
         output_tokens=output - spoken,
         output_audio_tokens=spoken,
         reasoning_tokens=min(reasoning, output - spoken),
-        web_search_requests=reader.count(member(fields, "server_tool_use"), "web_search_requests"),
+        web_search_requests=max(
+            reader.count(member(fields, name), "web_search_requests") for name in _SEARCHES
+        ),
     )
 
 
@@ -87,6 +90,15 @@ def _output(
         # Thinking is billed as output, and nothing but the total counts it.
         return total - prompt, total - prompt - completion
     return completion, reasoning
+
+
+def has_text(document: Mapping[str, object]) -> bool:
+    """Whether the model has written something in a chunk or a body."""
+    for choice in members(document, "choices"):
+        message = member(choice, "delta") or member(choice, "message")
+        if message.get("content") or choice.get("text"):
+            return True
+    return text_bytes(document) > 0
 
 
 def text_bytes(document: Mapping[str, object]) -> int:

@@ -52,14 +52,14 @@ class EventFramer:
         return self._whole_events(piece)
 
     def finish(self) -> bytes:
-        """The start of an event whose blank line never came."""
+        """An event whose blank line never came, with one; it may lack more than that."""
         rest, self._tail = bytes(self._tail), bytearray()
         self._is_plain = False
         if self._lost or len(rest) > self._event_bytes_max:
             self.losses += 1
             self._lost = False
             return b""
-        return self._without_mark(rest)
+        return self._without_mark(rest) + _BLANK_LINE if rest else b""
 
     def _with_line_feeds(self, piece: bytes) -> bytes:
         if self._after_carriage_return and piece.startswith(b"\n"):
@@ -71,25 +71,31 @@ class EventFramer:
 
     def _whole_events(self, piece: bytes) -> bytes:
         tail = self._tail
-        known = len(tail)
-        tail += piece
-        # A blank line may lie across the seam.
-        first = tail.find(_BLANK_LINE, known - 1 if known else 0)
-        if first < 0:
+        end = piece.rfind(_BLANK_LINE) + len(_BLANK_LINE)
+        if end < len(_BLANK_LINE):
+            # A blank line may lie across the seam.
+            end = 1 if piece.startswith(b"\n") and tail.endswith(b"\n") else 0
+        if end == 0:
+            tail += piece
             self._is_plain = False
             self._shorten()
             return b""
-        start = 0
-        if self._lost or first > self._event_bytes_max:
-            start = first + len(_BLANK_LINE)
-            self.losses += 1
-            self._lost = False
-            self._is_started = True
-        end = tail.rfind(_BLANK_LINE) + len(_BLANK_LINE)
-        blocks = bytes(tail[start:end])
-        del tail[:end]
+        blocks = bytes(tail) + piece[:end] if tail else piece[:end]
+        if self._lost or len(blocks) > self._event_bytes_max:
+            blocks = self._without_long_event(blocks)
+        tail[:] = piece[end:]
         self._is_plain = not tail and not self._after_carriage_return
         return self._without_mark(blocks)
+
+    def _without_long_event(self, blocks: bytes) -> bytes:
+        """Only the first can be too long: no piece is longer than an event may be."""
+        first = blocks.find(_BLANK_LINE)
+        if not self._lost and first <= self._event_bytes_max:
+            return blocks
+        self.losses += 1
+        self._lost = False
+        self._is_started = True
+        return blocks[first + len(_BLANK_LINE) :]
 
     def _shorten(self) -> None:
         """Of an event that is too long only the last byte is kept, which may begin its end."""
