@@ -3,10 +3,11 @@
 import asyncio
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import structlog
 
@@ -28,10 +29,12 @@ from gateway.ledger.journal_files import (
     position_path,
     read_position,
     remove_writer,
+    segments_of,
     take_over,
     writers_in,
 )
 from gateway.ledger.posting import QUERIES, post, put_dead_letter
+from gateway.ledger.recovery_report import RecoveryReport
 from gateway.postgres.connection import DedicatedConnection
 from gateway.postgres.errors import INFRASTRUCTURE_ERRORS
 
@@ -40,30 +43,12 @@ _INTERVAL_S = 5.0
 _TIMEOUT_S = 10.0
 _ROWS_MAX = 500
 _LETTER_BYTES_MAX = 64 << 10
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecoveryReport:
-    """What one run did; a settlement that the ledger had already is not in `posted_count`."""
-
-    writer_count: int = 0
-    failed_count: int = 0
-    posted_count: int = 0
-    estimated_count: int = 0
-    dead_count: int = 0
-    torn_tail_count: int = 0
-    corrupt_segment_count: int = 0
-
-    def plus(self, other: "RecoveryReport") -> "RecoveryReport":
-        return RecoveryReport(
-            writer_count=self.writer_count + other.writer_count,
-            failed_count=self.failed_count + other.failed_count,
-            posted_count=self.posted_count + other.posted_count,
-            estimated_count=self.estimated_count + other.estimated_count,
-            dead_count=self.dead_count + other.dead_count,
-            torn_tail_count=self.torn_tail_count + other.torn_tail_count,
-            corrupt_segment_count=self.corrupt_segment_count + other.corrupt_segment_count,
-        )
+class UnreadableJournalError(Exception):
+    """The disk refuses a file of one journal; the others are not concerned."""
 
 
 class Recovery:
@@ -83,6 +68,7 @@ class Recovery:
         clock: Clock,
         journal: Journal | None = None,
         interval_s: float = _INTERVAL_S,
+        timeout_s: float = _TIMEOUT_S,
     ) -> None:
         """Without a live journal nobody hears of events; a command that only posts has none."""
         self._directory = directory
@@ -90,6 +76,7 @@ class Recovery:
         self._clock = clock
         self._journal = journal
         self._interval_s = interval_s
+        self._timeout_s = timeout_s
         self._task: asyncio.Task[None] | None = None
         self._reported: set[Path] = set()
 
@@ -133,14 +120,18 @@ class Recovery:
             else:
                 if report.writer_count:
                     duration_s = self._clock.monotonic_s() - started_s
-                    _log.info("recovery.done", duration_s=round(duration_s, 3), **_fields(report))
+                    _log.info("recovery.done", duration_s=round(duration_s, 3), **report.for_log())
             await asyncio.sleep(self._interval_s)
 
     async def _recover_if_dead(self, writer_id: uuid.UUID) -> RecoveryReport:
-        lock = take_over(self._directory, writer_id)
+        lock = await _on_disk(take_over, self._directory, writer_id)
         if lock is None:
             return RecoveryReport()
         try:
+            if not segments_of(self._directory, writer_id):
+                # Somebody else finished it after we had seen it, or died while removing it.
+                await _on_disk(remove_writer, self._directory, writer_id)
+                return RecoveryReport()
             return await self._recover(writer_id)
         finally:
             # Whatever happened: a lock that stays looks like a writer that lives.
@@ -148,11 +139,11 @@ class Recovery:
 
     async def _recover(self, writer_id: uuid.UUID) -> RecoveryReport:
         dead = DeadJournal(self._directory, writer_id)
-        survey = await asyncio.to_thread(dead.survey)
+        survey = await _on_disk(dead.survey)
         adopts = self._adopts()
         report = await self._replay(writer_id, dead, adopts=adopts)
         report = report.plus(await self._estimate(writer_id, survey, adopts=adopts))
-        async with self._connection.use(timeout_s=_TIMEOUT_S) as lent:
+        async with self._connection.use(timeout_s=self._timeout_s) as lent:
             await lent.execute(QUERIES["lease_close"], writer_id)
         if not await self._is_adopted_safely(adopts=adopts):
             return replace(report, failed_count=1)
@@ -160,7 +151,7 @@ class Recovery:
             # A second name and no new one: until all goes at once the journal stays whole.
             with suppress(FileExistsError):
                 corrupt_path(segment).hardlink_to(segment)
-        await asyncio.to_thread(remove_writer, self._directory, writer_id)
+        await _on_disk(remove_writer, self._directory, writer_id)
         return report.plus(
             RecoveryReport(
                 writer_count=1,
@@ -177,7 +168,7 @@ class Recovery:
         adopted_until = self._adopted_until(writer_id)
         report = RecoveryReport()
         batches = dead.batches(_ROWS_MAX)
-        while batch := await asyncio.to_thread(next, batches, None):
+        while batch := await _on_disk(next, batches, None):
             report = report.plus(await self._post(writer_id, _after(batch, posted_until)))
             if adopts:
                 self._adopt([r.settlement for r in batch if r.position > adopted_until])
@@ -204,7 +195,7 @@ class Recovery:
         """
         if not holds:
             return []
-        async with self._connection.use(timeout_s=_TIMEOUT_S) as lent:
+        async with self._connection.use(timeout_s=self._timeout_s) as lent:
             known = await lent.fetch(
                 QUERIES["settled_before"],
                 [hold.entry_id for hold in holds],
@@ -230,7 +221,7 @@ class Recovery:
             self._connection,
             writer_id,
             [settlement.entry for settlement in settlements],
-            timeout_s=_TIMEOUT_S,
+            timeout_s=self._timeout_s,
         )
         return RecoveryReport(posted_count=posting.inserted, dead_count=posting.dead_count)
 
@@ -262,7 +253,12 @@ class Recovery:
     async def _report_corrupt(self) -> None:
         """Dead letters for what cannot be read in segments that were put aside, ours included."""
         for path in sorted(set(self._directory.glob("*.corrupt")) - self._reported):
-            for bad in await asyncio.to_thread(bad_records, path):
+            try:
+                bad_ones = await _on_disk(bad_records, path)
+            except UnreadableJournalError as exc:
+                _log.warning("recovery.failed", segment=path.name, error=str(exc))
+                continue
+            for bad in bad_ones:
                 await self._report_bad(bad)
             self._reported.add(path)
 
@@ -273,7 +269,7 @@ class Recovery:
             entry_id=None,
             payload=bad.content[:_LETTER_BYTES_MAX].decode("utf-8", "backslashreplace"),
             error=f"unreadable record in {bad.segment.name} at offset {bad.start}",
-            timeout_s=_TIMEOUT_S,
+            timeout_s=self._timeout_s,
         )
         _log.error("recovery.corrupt", segment=bad.segment.name, start=bad.start)
 
@@ -283,13 +279,11 @@ def _after(batch: Sequence[Replayed], position: Position) -> list[Settlement]:
     return [r.settlement for r in batch if r.position > position and not r.is_adopted]
 
 
-def _fields(report: RecoveryReport) -> dict[str, int]:
-    return {
-        "writers": report.writer_count,
-        "failed": report.failed_count,
-        "posted": report.posted_count,
-        "estimated": report.estimated_count,
-        "dead_letters": report.dead_count,
-        "torn_tails": report.torn_tail_count,
-        "corrupt_segments": report.corrupt_segment_count,
-    }
+async def _on_disk(
+    work: Callable[_Arguments, _Result], *args: _Arguments.args, **kwargs: _Arguments.kwargs
+) -> _Result:
+    """In a thread. The disk's errors would otherwise look like those of the database's sockets."""
+    try:
+        return await asyncio.to_thread(work, *args, **kwargs)
+    except OSError as exc:
+        raise UnreadableJournalError(str(exc)) from exc

@@ -1,11 +1,10 @@
 """PostgreSQL stops, hangs, refuses, talks rubbish or loses its answers: the journal keeps all."""
 
 import asyncio
-import os
-import signal
 from contextlib import asynccontextmanager
 from uuid import uuid4
 
+import psutil
 import pytest
 
 from gateway.ledger.journal import Journal
@@ -207,8 +206,12 @@ async def test_a_server_that_is_stopped_and_killed_and_comes_back(tmp_path):
             for is_killed in (False, True):
                 await worker.serve(0.1)
                 if is_killed:
-                    # The server and its watchdog, without a checkpoint.
-                    os.killpg(server._server._process.pid, signal.SIGKILL)
+                    (postmaster,) = (
+                        child
+                        for child in psutil.Process(server._server._process.pid).children()
+                        if child.name() == "postgres"
+                    )
+                    postmaster.kill()
                 await asyncio.to_thread(server.stop)
                 await worker.serve(0.5)
                 assert worker.poster.is_failing

@@ -15,7 +15,7 @@ GONE_CLIENT_S = 1.0
 
 @pytest.fixture(scope="module")
 def shared_gateway(make_gateway):
-    return make_gateway(options={"timeouts": Timeouts(gone_client_s=GONE_CLIENT_S)})
+    return make_gateway(timeouts=Timeouts(gone_client_s=GONE_CLIENT_S))
 
 
 async def leave_after(gateway, team, target, body, pieces):

@@ -18,7 +18,7 @@ HELLO = [{"role": "user", "content": "Grüezi"}]
 
 @pytest.fixture(scope="module")
 def shared_gateway(make_gateway):
-    return make_gateway(options={"timeouts": Timeouts(upstream_idle_s=IDLE_TIMEOUT_S)})
+    return make_gateway(timeouts=Timeouts(upstream_idle_s=IDLE_TIMEOUT_S))
 
 
 def unused_port():
