@@ -30,6 +30,7 @@ _texts = re.compile(
 ).findall
 # A model's own event with one of these in it is decoded. A trace may have them too.
 _FACTS = (b'"usage"', bedrock.METRICS.encode(), b'"messageStop"', b'"message_stop"')
+_FRAME_STARTS = (b"\x00", b"\x01")
 _OPENINGS = frozenset({"message_start", "messageStart", "content_block_start"})
 
 
@@ -44,9 +45,10 @@ class BedrockMeter(Meter):
         content_type: str,
         headers: Sequence[tuple[str, str]] = (),
     ) -> None:
-        del provider  # The dialect has one.
+        # The dialect has one provider, and the form shows by the first byte.
+        del provider, content_type
         self._facts = facts
-        self._framer = EventStreamFramer() if _is_stream(content_type, facts) else None
+        self._framer: EventStreamFramer | None = None
         self._pieces: list[bytes] = []
         self._body_bytes = 0
         self._reading = _Reading(bedrock.metrics_from_headers(headers))
@@ -70,6 +72,8 @@ class BedrockMeter(Meter):
 
     @override
     def feed(self, piece: bytes) -> None:
+        if self._framer is None and not self._body_bytes and _begins_frame(piece):
+            self._framer = EventStreamFramer()
         if self._framer is not None:
             for frame in self._framer.feed(piece):
                 self._read(frame)
@@ -229,10 +233,9 @@ class _Reading:
         return raw or None
 
 
-def _is_stream(content_type: str, facts: RequestFacts) -> bool:
-    """What the answer says that it is; where it says nothing, what the request asked for."""
-    named = content_type.lower()
-    return "eventstream" in named or (facts.is_streaming and "json" not in named)
+def _begins_frame(piece: bytes) -> bool:
+    """A frame begins with its length, which is below 2^25; no JSON text begins so."""
+    return piece[:1] in _FRAME_STARTS
 
 
 def _decoded(data: bytes) -> _Json:
