@@ -142,7 +142,9 @@ def _unknown_product(product: str) -> str:
 
 
 def _checked_query(query: str) -> str:
-    pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=len(_QUERY_NAMES) + 1)
+    if query.count("&") >= len(_QUERY_NAMES):
+        raise InvalidRequestError("Too many query parameters.")
+    pairs = parse_qsl(query, keep_blank_values=True)
     names = [name for name, _ in pairs]
     if not pairs or len(set(names)) != len(names) or not _QUERY_NAMES.issuperset(names):
         allowed = ", ".join(sorted(_QUERY_NAMES))
