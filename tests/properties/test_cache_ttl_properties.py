@@ -110,7 +110,7 @@ def insertions(before: bytes, after: bytes) -> int:
     return count
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(body=bodies())
 def test_the_body_differs_by_as_many_insertions_as_are_reported(body: bytes) -> None:
     upgrade = upgrade_cache_ttl(body)
@@ -128,7 +128,7 @@ def test_a_second_upgrade_changes_nothing(body: bytes) -> None:
     assert upgrade_cache_ttl(once.body).body == once.body
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(body=bodies())
 def test_breakpoints_stay_as_many_and_in_an_order_that_the_provider_takes(body: bytes) -> None:
     before = read_request(Dialect.ANTHROPIC_MESSAGES, body).cache_ttls
