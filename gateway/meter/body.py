@@ -63,7 +63,8 @@ class BodyMeter:
         self._reading.take_body(document, body)
         return self._reading.measurement(
             Seen(
-                output_tokens=lambda: tokens_of_text(self._reading.text_bytes(document)),
+                # Whole, but perhaps without a word: a token at least.
+                output_tokens=lambda: max(tokens_of_text(self._reading.text_bytes(document)), 1),
                 has_content=self._reading.is_content(document),
             )
         )

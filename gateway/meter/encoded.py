@@ -1,6 +1,7 @@
 """Opens compressed answers for a meter, within bounds; the client gets them as they came."""
 
 import zlib
+from dataclasses import replace
 
 from gateway.domain.request import RequestFacts
 from gateway.domain.usage import Measurement, UsageSource
@@ -71,14 +72,9 @@ class EncodedMeter:
 
     def _from_passed(self, measured: Measurement) -> Measurement:
         """Text packs to about a quarter: a byte that cannot be read is taken for a token."""
-        return Measurement(
-            parts=completed_parts(measured.parts, self._facts, self._passed),
-            source=UsageSource.ESTIMATED,
-            response_model=measured.response_model,
-            provider_response_id=measured.provider_response_id,
-            selectors=measured.selectors,
-            usage_raw=measured.usage_raw,
-            is_complete=measured.is_complete,
-            error_type=measured.error_type,
-            stop_reason=measured.stop_reason,
+        # Calls without output are not estimated to have any.
+        seen_tokens = self._passed if measured.usage.output_tokens else None
+        return replace(
+            measured,
+            parts=completed_parts(measured.parts, self._facts, seen_tokens),
         )
