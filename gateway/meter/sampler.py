@@ -54,6 +54,8 @@ class TextSampler:
     def text(self, stream_bytes: int, text_bytes_of: Callable[[bytes], int]) -> Text:
         """Estimate for a stream of this length; `text_bytes_of` reads one event."""
         text_bytes = events = 0
+        if not self._samples:
+            return Text(0, 0)
         ends = [start for start, _, _ in self._samples[1:]] + [stream_bytes]
         for (start, event_bytes, event), end in zip(self._samples, ends, strict=True):
             found = text_bytes_of(event)
