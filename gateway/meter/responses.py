@@ -60,8 +60,8 @@ class ResponsesReading(Reading):
         elif kind == responses.ERROR_EVENT:
             self._is_ended = True
             self._error_type = responses.error_from(document)
-        elif not self._response:
-            self._response = _opening(member(document, "response"))
+        elif not self._response and (opening := member(document, "response")):
+            self._response = _opening(opening)
 
     @override
     def take_done(self) -> None:
