@@ -152,9 +152,10 @@ class ClientEdge:
                 turn.reply.set_budget(view)
         entry_id = str(turn.entry_id)
         _log.info("request.refused", entry_id=entry_id, status=error.status, error=error.code)
+        dialect = self._routes.dialect_of(request.raw_path) or turn.dialect
         response = web.Response(
-            status=error_status(error, turn.dialect),
-            body=error_body(error, turn.dialect, entry_id),
+            status=error_status(error, dialect),
+            body=error_body(error, dialect, entry_id),
             content_type="application/json",
             headers=turn.reply.headers(error_headers(error, turn.dialect)),
         )

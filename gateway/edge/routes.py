@@ -130,6 +130,18 @@ class RouteTable:
         model = unquote(found["bedrock"])
         return Match(route=_BEDROCK, product=product, query="", model=model, action=found["action"])
 
+    def dialect_of(self, raw_target: str) -> Dialect | None:
+        """The dialect that a target speaks, its product and query aside: also of a refused one."""
+        path = raw_target.partition("?")[0]
+        below_product = "/" + path.lstrip("/").partition("/")[2]
+        route = ROUTES.get(path) or ROUTES.get(below_product)
+        if route is not None:
+            return route.dialect
+        found = _WITH_MODEL.fullmatch(path)
+        if found is None:
+            return None
+        return Dialect.BEDROCK if found["gemini"] is None else Dialect.GEMINI
+
     def _explain(self, path: str) -> str:
         product, slash, rest = path.lstrip("/").partition("/")
         if slash and f"/{rest}" in ROUTES:

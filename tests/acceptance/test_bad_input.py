@@ -203,6 +203,20 @@ async def test_an_unknown_route_or_product_is_not_found(gateway, team, target):
     assert gateway.provider.requests == []
 
 
+async def test_an_unknown_product_is_not_found_in_the_dialect_of_its_route(gateway, team):
+    for target in ("/nowhere/v1/messages", "/nowhere/v1/chat/completions"):
+        answer = await gateway.post(target, messages_body(), team)
+        assert_error(
+            answer,
+            target,
+            404,
+            anthropic_type="not_found_error",
+            openai_type="invalid_request_error",
+            code="not_found",
+        )
+        assert "nowhere" in answer.document["error"]["message"]
+
+
 async def test_not_found_comes_in_the_callers_dialect(gateway, team):
     openai = await gateway.post("/v1/nowhere", b"{}", team)
     assert openai.document["error"]["type"] == "invalid_request_error"

@@ -1,6 +1,7 @@
 """What a key may ask about itself, and health."""
 
 from datetime import UTC, datetime
+from decimal import Decimal
 
 from tests.fakes.transcripts import ANTHROPIC_STREAM, OPENAI_STREAM
 from tests.fixtures.gateway import chat_body, messages_body
@@ -34,16 +35,16 @@ async def test_usage_says_where_the_team_stands(gateway, provider):
     usage = (await gateway.get("/v1/usage", team.headers)).document
     assert usage["team"] == team.name
     assert usage["month"] == f"{datetime.now(UTC):%Y-%m}"
-    assert usage["cap_usd"] == "25.00" or usage["cap_usd"] == "25"
+    assert Decimal(usage["cap_usd"]) == 25
     spend = ANTHROPIC_STREAM.amount_usd + OPENAI_STREAM.amount_usd
-    assert usage["spend_usd"] == f"{spend:f}"
-    assert usage["remaining_usd"] == f"{25 - spend:f}"
+    assert Decimal(usage["spend_usd"]) == spend
+    assert Decimal(usage["remaining_usd"]) == 25 - spend
     assert usage["status"] == "ok"
     assert usage["resets_at"].endswith("-01T00:00:00Z")
-    amounts = {row["model"]: row["spend_usd"] for row in usage["by_model"]}
+    amounts = {row["model"]: Decimal(row["spend_usd"]) for row in usage["by_model"]}
     assert amounts == {
-        ANTHROPIC_STREAM.model: f"{ANTHROPIC_STREAM.amount_usd:f}",
-        OPENAI_STREAM.model: f"{OPENAI_STREAM.amount_usd:f}",
+        ANTHROPIC_STREAM.model: ANTHROPIC_STREAM.amount_usd,
+        OPENAI_STREAM.model: OPENAI_STREAM.amount_usd,
     }
 
 

@@ -53,7 +53,7 @@ async def streaming(gateway, key):
         connection.send("POST", "/v1/messages", key_headers(key), messages_body(stream=True))
         answer = await connection.head()
         async for _ in connection.pieces(answer):
-            if len(answer.pieces) == 3:
+            if answer.body.count(b"\n\n") >= 3:
                 break
         yield connection, answer
 
