@@ -4,7 +4,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from gateway.config_parts import (
     AdminConfig,
@@ -132,7 +131,7 @@ def pg_bin() -> Path | None:
 def _database(reader: Reader) -> DatabaseConfig:
     pg_bin_text = reader.optional("GATEWAY_PG_BIN")
     url = reader.secret("GATEWAY_DATABASE_URL")
-    if url is not None and urlsplit(url.value).scheme not in {"postgresql", "postgres"}:
+    if url is not None and not url.value.startswith(("postgresql://", "postgres://")):
         reader.problems.append("GATEWAY_DATABASE_URL: must start with postgresql://")
     return DatabaseConfig(
         url=url,

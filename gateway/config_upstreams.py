@@ -31,8 +31,10 @@ def upstreams_from_file(
     tables = document.get("upstream", {})
     unknown = set(document) - {"upstream"}
     problems = [f"{name!r} is not known: write [upstream.NAME]" for name in sorted(unknown)]
+    if not isinstance(tables, dict):
+        return (), [*problems, "upstream is no table: write [upstream.NAME]"]
     entries = []
-    for name, table in tables.items() if isinstance(tables, dict) else ():
+    for name, table in tables.items():
         entry = _entry(name, table, environ, problems)
         if entry is not None:
             entries.append(entry)
@@ -65,11 +67,8 @@ def _problems(name: str, table: Any, environ: Mapping[str, str]) -> list[str]:
         (name not in _RESERVED, "the name is a provider of the gateway's own table"),
         (set(table) <= _FIELDS, f"known fields are {', '.join(sorted(_FIELDS))}"),
         (_is_url(table.get("base_url")), "base_url must be an http:// or https:// URL"),
-        (table.get("shape", "openai") in {"openai", "anthropic"}, "shape is openai or anthropic"),
-        (
-            all(isinstance(prefix, str) and prefix for prefix in table.get("model_prefixes", [])),
-            "model_prefixes is a list of strings",
-        ),
+        (table.get("shape", "openai") in ("openai", "anthropic"), "shape is openai or anthropic"),
+        (_is_names(table.get("model_prefixes", [])), "model_prefixes is a list of strings"),
         (isinstance(table.get("free", False), bool), "free is true or false"),
         (
             "api_key_env" not in table or bool(environ.get(str(table["api_key_env"]))),
@@ -82,5 +81,12 @@ def _problems(name: str, table: Any, environ: Mapping[str, str]) -> list[str]:
 def _is_url(value: object) -> bool:
     if not isinstance(value, str):
         return False
-    parts = urlsplit(value)
+    try:
+        parts = urlsplit(value)
+    except ValueError:
+        return False
     return parts.scheme in {"http", "https"} and bool(parts.hostname)
+
+
+def _is_names(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) and name for name in value)
