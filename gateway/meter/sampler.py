@@ -56,8 +56,8 @@ class TextSampler:
         text_bytes = events = 0
         if not self._samples:
             return Text(0, 0)
-        ends = [start for start, _, _ in self._samples[1:]] + [stream_bytes]
-        for (start, event_bytes, event), end in zip(self._samples, ends, strict=True):
+        end = stream_bytes
+        for start, event_bytes, event in reversed(self._samples):
             found = text_bytes_of(event)
             if len(event) < event_bytes:
                 # Cut short here: a long event is taken for text as a whole.
@@ -66,4 +66,5 @@ class TextSampler:
                 span = max(end - start, event_bytes)
                 text_bytes += -(-span * found // event_bytes)
                 events += -(-span // event_bytes)
+            end = start
         return Text(text_bytes, events)
