@@ -1,0 +1,311 @@
+"""What the meter makes of OpenAI's chat family. The bodies follow the providers' API references."""
+
+import json
+from typing import Any
+
+import pytest
+
+from gateway.domain.request import Dialect, RequestFacts
+from gateway.domain.usage import Measurement, Usage, UsageSource
+from gateway.meter.meter import meter_for
+
+FACTS = RequestFacts(model="gpt-a", is_streaming=True, body_bytes=400, usage_was_requested=True)
+DONE = b"data: [DONE]\n\n"
+
+
+def chunk(content: str | None = None, finish: str | None = None, **more: Any) -> dict[str, Any]:
+    delta = {} if content is None else {"content": content}
+    choice = {"index": 0, "delta": delta, "finish_reason": finish}
+    return {"id": "c1", "model": "gpt-a-1", "choices": [choice], "usage": None, **more}
+
+
+def last(**usage: Any) -> dict[str, Any]:
+    return {"id": "c1", "model": "gpt-a-1", "choices": [], "usage": usage}
+
+
+def sse(*chunks: dict[str, Any]) -> bytes:
+    return b"".join(
+        b"data: %b\n\n" % json.dumps(each, separators=(",", ":")).encode() for each in chunks
+    )
+
+
+def measure(
+    body: bytes,
+    *,
+    provider: str = "openai",
+    facts: RequestFacts = FACTS,
+    dialect: Dialect = Dialect.OPENAI_CHAT,
+    kind: str = "text/event-stream",
+) -> Measurement:
+    meter = meter_for(
+        dialect=dialect, provider=provider, facts=facts, content_type=kind, content_encoding=None
+    )
+    meter.feed(body)
+    return meter.finish()
+
+
+def usage_of(provider: str, **fields: Any) -> Usage:
+    measured = measure(
+        sse(chunk("hi"), chunk(None, "stop"), last(**fields)) + DONE, provider=provider
+    )
+    assert measured.source is UsageSource.EXACT
+    return measured.usage
+
+
+def test_the_last_chunk_gives_the_usage_and_nulls_before_it_do_not():
+    usage = {"prompt_tokens": 20, "completion_tokens": 7, "total_tokens": 27}
+    measured = measure(
+        sse(chunk("hello", service_tier="priority"), chunk(None, "length"), last(**usage)) + DONE
+    )
+    assert measured.usage == Usage(input_uncached_tokens=20, output_tokens=7)
+    assert measured.source is UsageSource.EXACT
+    assert measured.is_complete
+    assert (measured.response_model, measured.provider_response_id) == ("gpt-a-1", "c1")
+    assert (measured.stop_reason, measured.selectors.service_tier) == ("length", "priority")
+    assert measured.usage_raw == usage
+
+
+def test_cached_written_audio_and_image_tokens_leave_the_prompt():
+    prompt = {"cached_tokens": 30, "cache_write_tokens": 20, "audio_tokens": 10, "image_tokens": 5}
+    completion = {"reasoning_tokens": 6, "audio_tokens": 4}
+    assert usage_of(
+        "openai",
+        prompt_tokens=100,
+        completion_tokens=50,
+        total_tokens=150,
+        prompt_tokens_details=prompt,
+        completion_tokens_details=completion,
+    ) == Usage(
+        input_uncached_tokens=35,
+        cache_read_tokens=30,
+        cache_write_unsplit_tokens=20,
+        input_audio_tokens=10,
+        input_image_tokens=5,
+        output_tokens=46,
+        output_audio_tokens=4,
+        reasoning_tokens=6,
+    )
+
+
+def test_cached_tokens_that_only_fit_as_audio_are_audio():
+    prompt = {"cached_tokens": 40, "audio_tokens": 37}
+    found = usage_of("openai", prompt_tokens=53, completion_tokens=1, prompt_tokens_details=prompt)
+    assert found.input_tokens == 53
+    assert (found.cache_read_tokens, found.cache_read_audio_tokens) == (16, 24)
+    assert (found.input_audio_tokens, found.input_uncached_tokens) == (13, 0)
+
+
+@pytest.mark.parametrize(
+    ("provider", "fields", "cached"),
+    [
+        ("deepseek", {"prompt_cache_hit_tokens": 64, "prompt_cache_miss_tokens": 36}, 64),
+        ("moonshotai", {"cached_tokens": 64}, 64),
+        ("mistral", {"num_cached_tokens": 64}, 64),
+        ("vllm", {"prompt_tokens_details": None}, 0),
+    ],
+)
+def test_cached_tokens_are_found_where_each_provider_puts_them(
+    provider: str, fields: dict[str, Any], cached: int
+):
+    found = usage_of(provider, prompt_tokens=100, completion_tokens=1, **fields)
+    assert (found.cache_read_tokens, found.input_uncached_tokens) == (cached, 100 - cached)
+
+
+def test_audio_beside_the_prompt_shows_in_the_total():
+    found = usage_of(
+        "mistral",
+        prompt_tokens=11,
+        completion_tokens=15,
+        total_tokens=401,
+        prompt_tokens_details={"audio_tokens": 375, "cached_tokens": 9},
+    )
+    assert found.input_audio_tokens == 375
+    assert (found.input_uncached_tokens, found.cache_read_tokens) == (2, 9)
+
+
+@pytest.mark.parametrize(
+    ("total", "output"), [(303, 291), (13, 1), (0, 1)], ids=["beside", "inside", "untold"]
+)
+def test_reasoning_is_added_only_where_the_total_counts_it_beside(total: int, output: int):
+    details = {"reasoning_tokens": 290}
+    fields = {"prompt_tokens": 12, "completion_tokens": 1, "total_tokens": total}
+    found = usage_of("openai", **fields, completion_tokens_details=details)
+    assert found.output_tokens == output
+    assert found.reasoning_tokens == min(290, output)
+
+
+def test_googles_thinking_shows_in_the_total_alone():
+    fields = {"prompt_tokens": 35, "completion_tokens": 12, "total_tokens": 109}
+    assert usage_of("gemini", **fields).output_tokens == 74
+    assert usage_of("openai", **fields).output_tokens == 12
+
+
+def test_groqs_own_place_and_the_common_one_are_not_added():
+    usage = {"prompt_tokens": 20, "completion_tokens": 7}
+    own = {**chunk(None, "stop"), "x_groq": {"id": "r", "usage": usage}}
+    assert measure(sse(chunk("a"), own) + DONE, provider="groq").usage.output_tokens == 7
+    both = measure(sse(chunk("a"), own, last(**usage)) + DONE, provider="groq")
+    assert both.usage == Usage(input_uncached_tokens=20, output_tokens=7)
+
+
+def test_usage_inside_the_choice_is_found():
+    end = chunk(None, "stop")
+    end["choices"][0]["usage"] = {"prompt_tokens": 20, "completion_tokens": 7, "cached_tokens": 4}
+    measured = measure(sse(chunk("a"), end) + DONE, provider="moonshotai")
+    assert measured.source is UsageSource.EXACT
+    assert measured.usage.cache_read_tokens == 4
+
+
+def test_running_usage_is_final_with_a_finish_only():
+    running = [
+        {**chunk(word), "usage": {"prompt_tokens": 8, "completion_tokens": count}}
+        for count, word in enumerate(("one", "two", "three"), start=1)
+    ]
+    cut = measure(sse(*running), provider="perplexity")
+    assert cut.source is UsageSource.ESTIMATED
+    assert cut.usage.input_uncached_tokens == 8
+    assert cut.usage.output_tokens >= 3
+    cost = {"prompt_tokens": 8, "completion_tokens": 4, "cost": {"total_cost": 0.00501}}
+    whole = measure(sse(*running, {**chunk("", "stop"), "usage": cost}), provider="perplexity")
+    assert whole.source is UsageSource.PROVIDER_REPORTED
+    assert whole.provider_cost_pico_usd == 5_010_000_000
+    assert whole.usage.output_tokens == 4
+
+
+def test_openrouters_bill_is_believed_unless_the_key_is_the_customers():
+    usage = {"prompt_tokens": 20, "completion_tokens": 1, "cost": 3.6e-06, "is_byok": False}
+    measured = measure(sse(chunk("a"), last(**usage)) + DONE, provider="openrouter")
+    assert measured.source is UsageSource.PROVIDER_REPORTED
+    assert measured.provider_cost_pico_usd == 3_600_000
+    own_key = measure(sse(chunk("a"), last(**{**usage, "is_byok": True})), provider="openrouter")
+    assert own_key.source is UsageSource.EXACT
+    assert own_key.provider_cost_pico_usd is None
+
+
+def test_xais_ticks_are_exact():
+    usage = {"prompt_tokens": 12, "completion_tokens": 1, "cost_in_usd_ticks": 1_466_250}
+    measured = measure(sse(chunk("a"), last(**usage)) + DONE, provider="xai")
+    assert measured.provider_cost_pico_usd == 146_625_000
+
+
+def test_an_error_inside_the_stream_is_named_and_estimated():
+    error = {"error": {"message": "The server had an error", "type": "server_error", "code": None}}
+    measured = measure(sse(chunk("hello"), error))
+    assert measured.error_type == "server_error"
+    assert measured.source is UsageSource.ESTIMATED
+    numbered = {**chunk(""), "error": {"code": 502, "message": "x"}}
+    numbered["usage"] = {"prompt_tokens": 43, "completion_tokens": 10, "cost": 0}
+    with_usage = measure(sse(chunk("a"), numbered) + DONE, provider="openrouter")
+    assert with_usage.error_type == "502"
+    assert with_usage.source is UsageSource.PROVIDER_REPORTED
+    assert with_usage.provider_cost_pico_usd == 0
+
+
+def test_a_stream_without_usage_is_estimated_from_all_that_was_written():
+    call = {"index": 0, "function": {"name": "find", "arguments": "four" * 4}}
+    chunks = [chunk("four" * 3), chunk(None), chunk(None), chunk(None, "stop")]
+    chunks[1]["choices"][0]["delta"] = {"tool_calls": [call]}
+    chunks[2]["choices"][0]["delta"] = {"reasoning_content": "four" * 5}
+    measured = measure(sse(*chunks) + DONE)
+    assert measured.source is UsageSource.ESTIMATED
+    assert measured.is_complete
+    assert measured.usage == Usage(input_uncached_tokens=100, output_tokens=13)
+    assert measured.response_model == "gpt-a-1"
+
+
+def test_each_chunk_with_content_is_a_token_at_least():
+    assert measure(sse(*[chunk("a")] * 500)).usage.output_tokens >= 500
+
+
+def test_an_estimate_allows_each_choice_its_bound():
+    facts = RequestFacts(
+        model="gpt-a", is_streaming=True, body_bytes=4, max_output_tokens=10, choice_count=3
+    )
+    assert measure(sse(*[chunk("a")] * 500), facts=facts).usage.output_tokens == 30
+
+
+def test_usage_in_the_text_of_the_model_does_not_count():
+    quoted = json.dumps(last(prompt_tokens=9_999, completion_tokens=9_999))
+    tricks = [chunk(quoted), chunk('"prompt_tokens'), chunk("data: [DONE]\n\n"), chunk('"error')]
+    usage = {"prompt_tokens": 20, "completion_tokens": 7}
+    measured = measure(sse(*tricks, last(**usage)) + DONE)
+    assert measured.usage == Usage(input_uncached_tokens=20, output_tokens=7)
+    assert measured.error_type is None
+    assert not measure(sse(*tricks)).is_complete
+
+
+@pytest.mark.parametrize("spaces", ["", " ", "\n", "  "])
+def test_spaces_in_the_json_do_not_hide_the_usage(spaces: str):
+    usage = f'{{"choices":[],{spaces}"usage"{spaces}:{spaces}{{"prompt_tokens" : 2,"completion_tokens": 3}}}}'
+    lines = "\n".join(f"data: {line}" for line in usage.split("\n"))
+    assert measure(f"{lines}\n\n".encode()).usage.output_tokens == 3
+
+
+@pytest.mark.parametrize("bad", [-1, 10**12, "7", 2.5])
+def test_a_count_that_is_none_is_estimated(bad: object):
+    usage = {"prompt_tokens": bad, "completion_tokens": 7}
+    measured = measure(sse(chunk("a"), last(**usage)) + DONE)
+    assert measured.source is UsageSource.ESTIMATED
+    assert measured.usage == Usage(input_uncached_tokens=100, output_tokens=7)
+
+
+def test_more_cached_than_there_was_to_read_is_an_estimate_of_the_prompt():
+    usage = {"prompt_tokens": 5, "completion_tokens": 7, "prompt_cache_hit_tokens": 50}
+    measured = measure(sse(chunk("a"), last(**usage)) + DONE)
+    assert measured.source is UsageSource.ESTIMATED
+    assert measured.usage.input_tokens == 5
+
+
+def test_zeros_from_a_host_that_does_not_count_are_no_usage():
+    measured = measure(sse(chunk("four"), last(prompt_tokens=0, completion_tokens=0)) + DONE)
+    assert measured.source is UsageSource.ESTIMATED
+    assert measured.usage == Usage(input_uncached_tokens=100, output_tokens=1)
+
+
+def test_completions_have_their_text_in_the_choice():
+    event = {"id": "x", "choices": [{"text": "four" * 5, "finish_reason": None}]}
+    measured = measure(sse(event), dialect=Dialect.OPENAI_COMPLETIONS)
+    assert measured.usage.output_tokens == 5
+
+
+def test_embeddings_have_no_output_not_even_an_estimated_one():
+    facts = RequestFacts(model="e", is_streaming=False, body_bytes=40)
+    for body, source, tokens in (
+        (b'{"model":"e","usage":{"prompt_tokens":8,"total_tokens":8}}', UsageSource.EXACT, 8),
+        (b'{"model":"e","usage":{"total_tokens":12}}', UsageSource.EXACT, 12),
+        (b'{"model":"e","data":[]}', UsageSource.ESTIMATED, 10),
+        (b"", UsageSource.ESTIMATED, 10),
+    ):
+        measured = measure(
+            body, dialect=Dialect.OPENAI_EMBEDDINGS, facts=facts, kind="application/json"
+        )
+        assert measured.usage == Usage(input_uncached_tokens=tokens)
+        assert measured.source is source
+
+
+def test_a_transcription_splits_audio_from_text():
+    usage = {"type": "tokens", "input_tokens": 40, "output_tokens": 9, "total_tokens": 49}
+    usage["input_token_details"] = {"text_tokens": 4, "audio_tokens": 36}
+    done = {"type": "transcript.text.done", "text": "hello", "usage": usage}
+    delta = {"type": "transcript.text.delta", "delta": "hello"}
+    expected = Usage(input_uncached_tokens=4, input_audio_tokens=36, output_tokens=9)
+    dialect = Dialect.OPENAI_TRANSCRIPTIONS
+    streamed = measure(sse(delta, done), dialect=dialect)
+    whole = measure(
+        json.dumps({"text": "hello", "usage": usage}).encode(),
+        dialect=dialect,
+        kind="application/json",
+    )
+    assert streamed.usage == whole.usage == expected
+    assert streamed.source is whole.source is UsageSource.EXACT
+    assert streamed.is_complete
+    cut = measure(sse(delta), dialect=dialect)
+    assert (cut.source, cut.usage.output_tokens) == (UsageSource.ESTIMATED, 2)
+
+
+def test_a_transcription_billed_by_the_second_is_an_estimate():
+    body = b'{"text":"hello","usage":{"type":"duration","seconds":7}}'
+    dialect, kind = Dialect.OPENAI_TRANSCRIPTIONS, "application/json"
+    measured = measure(body, dialect=dialect, kind=kind)
+    assert measured.source is UsageSource.ESTIMATED
+    assert measured.usage_raw == {"type": "duration", "seconds": 7}
