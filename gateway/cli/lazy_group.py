@@ -14,9 +14,15 @@ class LazyGroup(click.Group):
 
     places: ClassVar[Mapping[str, str]] = {}
 
+    hidden: ClassVar[frozenset[str]] = frozenset()
+    """Those of them that are not for people."""
+
     @override
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.places)
+        return self._visible()
+
+    def _visible(self) -> list[str]:
+        return [name for name in self.places if name not in self.hidden]
 
     @override
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -31,7 +37,7 @@ class LazyGroup(click.Group):
     @override
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if not args:
-            ctx.fail(f"say which command: {'|'.join(self.places)}.")
+            ctx.fail(f"say which command: {'|'.join(self._visible())}.")
         return super().parse_args(ctx, args)
 
     @override
@@ -39,6 +45,6 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and not args[0].startswith("-") and args[0] not in self.places:
-            nearest = difflib.get_close_matches(args[0], self.places, n=1, cutoff=0.0)
+            nearest = difflib.get_close_matches(args[0], self._visible(), n=1, cutoff=0.0)
             ctx.fail(f"there is no command {args[0]!r}; did you mean {nearest[0]}?")
         return super().resolve_command(ctx, args)

@@ -2,7 +2,7 @@
 
 from datetime import date
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Literal, Protocol
 
 import asyncpg
 import click
@@ -16,6 +16,10 @@ from gateway.postgres.connection import Connection
 from gateway.reports.export import ExportView, copy_csv, entry_batches, entry_columns, entry_count
 
 _Format = Literal["csv", "parquet", "focus"]
+
+
+class _Sink(Protocol):
+    def write(self, data: bytes, /) -> object: ...
 
 
 @click.command("export")
@@ -66,7 +70,7 @@ def export(month: date, output_format: _Format, output: Path | None, as_json: bo
 
 
 async def _write_csv(
-    connection: Connection, view: ExportView, stream: IO[bytes], advance: Advance, month: date
+    connection: Connection, view: ExportView, stream: _Sink, advance: Advance, month: date
 ) -> int:
     async def write(data: bytes) -> None:
         stream.write(data)
@@ -78,14 +82,8 @@ async def _write_csv(
 async def _write_parquet(
     connection: Connection, stream: IO[bytes], advance: Advance, month: date
 ) -> int:
-    count = 0
-    columns = await entry_columns(connection)
-    with ParquetFile(stream, columns, ENTRY_TYPES) as file:
-        async for rows in entry_batches(connection, month=month):
-            file.write([dict(row) for row in rows])
-            advance.by(len(rows))
-            count += len(rows)
-    return count
+    with ParquetFile(stream, await entry_columns(connection), ENTRY_TYPES) as file:
+        return await _write_csv(connection, "entries", file, advance, month)
 
 
 async def _write_json(

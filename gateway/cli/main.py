@@ -32,6 +32,7 @@ class _Gateway(LazyGroup):
 
     places: ClassVar[dict[str, str]] = {
         "serve": "gateway.cli.serve:serve",
+        "worker": "gateway.cli.worker:worker",
         "migrate": "gateway.cli.database:migrate",
         "database": "gateway.cli.database:database",
         "team": "gateway.cli.teams:team",
@@ -45,6 +46,7 @@ class _Gateway(LazyGroup):
         "price": "gateway.cli.prices:price",
         "doctor": "gateway.cli.doctor:doctor",
     }
+    hidden: ClassVar[frozenset[str]] = frozenset({"worker"})
 
 
 @click.group(cls=_Gateway, context_settings={"help_option_names": ["-h", "--help"]})

@@ -1,14 +1,18 @@
-"""Rows as Parquet: exact decimals, UTC times, one row group a batch, so that memory is bounded."""
+"""Parquet with exact decimals and UTC times, made from CSV as it streams: memory is bounded."""
 
-from collections.abc import Mapping, Sequence
+import os
+import threading
+from collections.abc import Mapping
 from importlib import import_module
 from types import ModuleType, TracebackType
-from typing import IO, Self
+from typing import IO, Any, Self
 
 from gateway.cli.session import CommandError
 
 # What a ledger amount can need: pico-USD below the point, and more dollars than there are above.
 _AMOUNT_DIGITS, _AMOUNT_DECIMALS = 38, 12
+_BLOCK_BYTES = 1 << 20
+_GROUP_ROWS = 100_000
 ENTRY_TYPES: Mapping[str, str] = {
     **dict.fromkeys(("month", "service_month"), "date"),
     **dict.fromkeys(("occurred_at", "recorded_at"), "instant"),
@@ -53,34 +57,36 @@ SPEND_TYPES: Mapping[str, str] = {
 
 
 class ParquetFile:
-    """Writes batches of rows to a binary stream; whole only after the block has ended."""
+    """A place to write CSV with a header line; Parquet comes out at `stream`, in a thread.
 
-    def __init__(self, stream: IO[bytes], columns: Sequence[str], types: Mapping[str, str]) -> None:
+    The server's CSV and the library's reader of it are both native code: a row costs a tenth of
+    what it costs as Python objects. The file is whole once the block has ended without an error.
+    """
+
+    def __init__(self, stream: IO[bytes], columns: list[str], types: Mapping[str, str]) -> None:
         # Imported here: large, and of use to these commands alone.
         self._arrow = _imported("pyarrow")
-        kinds = {
-            "date": self._arrow.date32(),
-            "instant": self._arrow.timestamp("us", tz="UTC"),
-            "boolean": self._arrow.bool_(),
-            "integer": self._arrow.int64(),
-            "amount": self._arrow.decimal128(_AMOUNT_DIGITS, _AMOUNT_DECIMALS),
-            "text": self._arrow.string(),
-        }
-        self._types = {name: types.get(name, "text") for name in columns}
-        schema = self._arrow.schema([(name, kinds[kind]) for name, kind in self._types.items()])
-        self._writer = _imported("pyarrow.parquet").ParquetWriter(
-            stream, schema, compression="zstd"
-        )
-        self._schema = schema
+        self._csv = _imported("pyarrow.csv")
+        self._parquet = _imported("pyarrow.parquet")
+        self._stream = stream
+        self._schema = self._schema_of(columns, types)
+        self._error: BaseException | None = None
+        read_fd, self._write_fd = os.pipe()
+        self._reader = os.fdopen(read_fd, "rb")
+        self._thread = threading.Thread(target=self._convert, name="parquet", daemon=True)
 
-    def write(self, rows: Sequence[Mapping[str, object]]) -> None:
-        """One row group."""
-        columns = {
-            name: [_stored(row[name], kind) for row in rows] for name, kind in self._types.items()
-        }
-        self._writer.write_table(self._arrow.table(columns, schema=self._schema))
+    def write(self, data: bytes) -> None:
+        """Bytes of the CSV, split wherever; waits while the other side is busy."""
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[os.write(self._write_fd, view) :]
+        except BrokenPipeError:
+            self._finish()
+            raise
 
     def __enter__(self) -> Self:
+        self._thread.start()
         return self
 
     def __exit__(
@@ -89,11 +95,52 @@ class ParquetFile:
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._writer.close()
+        self._finish()
 
+    def _finish(self) -> None:
+        if self._write_fd >= 0:
+            os.close(self._write_fd)
+            self._write_fd = -1
+        self._thread.join()
+        if self._error is not None:
+            raise CommandError(f"parquet cannot be written: {self._error}") from self._error
 
-def _stored(value: object, kind: str) -> object:
-    return str(value) if kind == "text" and value is not None else value
+    def _convert(self) -> None:
+        try:
+            with self._reader:
+                self._convert_all()
+        except Exception as exc:  # noqa: BLE001 - raised again by the thread that writes.
+            self._error = exc
+
+    def _convert_all(self) -> None:
+        batches = self._csv.open_csv(
+            self._reader,
+            read_options=self._csv.ReadOptions(block_size=_BLOCK_BYTES, use_threads=False),
+            parse_options=self._csv.ParseOptions(newlines_in_values=True),
+            convert_options=self._csv.ConvertOptions(
+                column_types=self._schema,
+                true_values=["t"],
+                false_values=["f"],
+                null_values=[""],
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+            ),
+        )
+        with self._parquet.ParquetWriter(self._stream, self._schema, compression="zstd") as writer:
+            for batch in batches:
+                writer.write_batch(batch, row_group_size=_GROUP_ROWS)
+
+    def _schema_of(self, columns: list[str], types: Mapping[str, str]) -> Any:
+        arrow = self._arrow
+        kinds = {
+            "date": arrow.date32(),
+            "instant": arrow.timestamp("us", tz="UTC"),
+            "boolean": arrow.bool_(),
+            "integer": arrow.int64(),
+            "amount": arrow.decimal128(_AMOUNT_DIGITS, _AMOUNT_DECIMALS),
+            "text": arrow.string(),
+        }
+        return arrow.schema([(name, kinds[types.get(name, "text")]) for name in columns])
 
 
 def _imported(name: str) -> ModuleType:

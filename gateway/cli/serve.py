@@ -7,18 +7,20 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 import click
 import structlog
 import uvloop
 
-from gateway.app import Running, serving
+from gateway.app import serving
 from gateway.cli.demo_team import DemoKey, ensure_demo_team
+from gateway.cli.logging_setup import configure
+from gateway.cli.serve_workers import Serving, serve_with_workers
 from gateway.cli.session import CommandError, print_json
 from gateway.config import Config
 from gateway.postgres.embedded import EmbeddedPostgres
 from gateway.postgres.migrate import schema_is_current, upgrade
-from gateway.telemetry.logs import configure_logging
 
 _log = structlog.get_logger("gateway.serve")
 _SECOND_SIGNAL_STATUS = 130
@@ -35,12 +37,17 @@ def serve(
 ) -> None:
     """Serve clients until SIGTERM, which drains; a second one ends at once."""
     config = _with_options(Config.from_env(), host=host, port=port, workers=workers)
-    configure_logging(config.log_level)
+    configure(config)
     if config.unused_names:
         _log.warning("config.unused", names=list(config.unused_names))
     with _database(config) as (database_url, is_embedded):
         key = asyncio.run(ensure_demo_team(database_url)) if demo else None
-        uvloop.run(_serve(config, database_url, is_embedded=is_embedded, key=key, as_json=as_json))
+        embedded_url = database_url if is_embedded else None
+        if config.listen.workers > 1:
+            announce = partial(_announce, key=key, as_json=as_json)
+            uvloop.run(serve_with_workers(config, database_url, embedded_url, announce))
+        else:
+            uvloop.run(_serve(config, database_url, is_embedded, key, as_json=as_json))
 
 
 def _with_options(
@@ -70,19 +77,17 @@ def _database(config: Config) -> Iterator[tuple[str, bool]]:
 
 
 async def _serve(
-    config: Config,
-    database_url: str,
-    *,
-    is_embedded: bool,
-    key: DemoKey | None,
-    as_json: bool,
+    config: Config, database_url: str, is_embedded: bool, key: DemoKey | None, *, as_json: bool
 ) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _on_signal, stop)
     async with serving(config, database_url=database_url, is_embedded=is_embedded) as running:
-        _announce(running, key, as_json=as_json)
+        serving_now = Serving(
+            url=running.url, admin_url=running.admin_url, is_simulated=running.is_simulated
+        )
+        _announce(serving_now, key=key, as_json=as_json)
         await stop.wait()
         _log.info("serve.draining", streams=len(running.proxy.tasks))
     _log.info("serve.stopped")
@@ -95,9 +100,9 @@ def _on_signal(stop: asyncio.Event) -> None:
     stop.set()
 
 
-def _announce(running: Running, key: DemoKey | None, *, as_json: bool) -> None:
-    _log.info("serve.ready", url=running.url, admin_url=running.admin_url)
-    if running.is_simulated:
+def _announce(now: Serving, *, key: DemoKey | None, as_json: bool) -> None:
+    _log.info("serve.ready", url=now.url, admin_url=now.admin_url)
+    if now.is_simulated:
         _log.warning(
             "serve.simulated",
             message="NO PROVIDER CREDENTIAL IS SET: a SIMULATED provider answers every call. "
@@ -106,20 +111,20 @@ def _announce(running: Running, key: DemoKey | None, *, as_json: bool) -> None:
     if as_json:
         print_json(
             {
-                "url": running.url,
-                "admin_url": running.admin_url,
-                "simulated": running.is_simulated,
+                "url": now.url,
+                "admin_url": now.admin_url,
+                "simulated": now.is_simulated,
                 "key": key.text if key is not None else None,
             }
         )
     elif key is not None:
-        _print_demo(running, key)
+        _print_demo(now, key)
     sys.stdout.flush()
 
 
-def _print_demo(running: Running, key: DemoKey) -> None:
+def _print_demo(now: Serving, key: DemoKey) -> None:
     if key.text is None:
         click.echo("Team demo has a key already; make another: gateway key create --team demo")
         return
     click.echo(f"Team demo, key (shown once): {key.text}\n\nTry it:\n")
-    click.echo(key.curl_line(running.url))
+    click.echo(key.curl_line(now.url))

@@ -65,10 +65,14 @@ def _write(rows: list[Row], stream: IO[bytes], *, by: SpendBy, chosen_format: st
         stream.write(json_document([dict(row) for row in rows]))
     elif chosen_format == "parquet":
         with ParquetFile(stream, columns, SPEND_TYPES) as file:
-            file.write(rows)
+            file.write(_csv(rows, columns))
     else:
-        text = io.TextIOWrapper(stream, encoding="utf-8", newline="", write_through=True)
-        writer = csv.DictWriter(text, fieldnames=columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({name: plain(value) for name, value in row.items()} for row in rows)
-        text.detach()
+        stream.write(_csv(rows, columns))
+
+
+def _csv(rows: list[Row], columns: list[str]) -> bytes:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, fieldnames=columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: plain(value) for name, value in row.items()} for row in rows)
+    return text.getvalue().encode()

@@ -2,22 +2,44 @@
 
 import hmac
 import ipaddress
+from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
 from gateway.config import Secret
+from gateway.domain.clock import Clock, SystemClock, month_of
+from gateway.domain.errors import LedgerUnavailableError
 from gateway.edge.health import Readiness
 from gateway.edge.routes import HEALTH_ROUTES
-from gateway.telemetry.metrics import Metrics
+from gateway.edge.spend_page import spend_page
+from gateway.reports.overview import OverviewReport
+
+Exposition = Callable[[], Awaitable[tuple[bytes, str]]]
+"""Metrics as text, and its content type."""
 
 
 class AdminEdge:
-    """Answers on its own port; metrics need the token where one is set, or loopback."""
+    """Answers on its own port; metrics need the token where one is set, or loopback.
 
-    def __init__(self, *, metrics: Metrics, readiness: Readiness, token: Secret | None) -> None:
-        self._metrics = metrics
+    A private one is on a unix socket in a directory that nobody else can enter.
+    """
+
+    def __init__(
+        self,
+        *,
+        exposition: Exposition,
+        readiness: Readiness,
+        token: Secret | None,
+        overview: OverviewReport | None = None,
+        clock: Clock | None = None,
+        is_private: bool = False,
+    ) -> None:
+        self._exposition = exposition
         self._readiness = readiness
         self._token = token
+        self._overview = overview
+        self._clock = clock or SystemClock()
+        self._is_private = is_private
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         path = request.raw_path.partition("?")[0]
@@ -28,11 +50,23 @@ class AdminEdge:
         if not self._is_allowed(request):
             return web.Response(status=401, text="Send GATEWAY_ADMIN_TOKEN as a bearer token.\n")
         if path == "/metrics":
-            body, content_type = self._metrics.render()
+            body, content_type = await self._exposition()
             return web.Response(body=body, headers={"Content-Type": content_type})
-        return web.Response(status=404, text="Try /metrics, /livez or /readyz.\n")
+        if path == "/" and self._overview is not None:
+            return await self._spend_page(self._overview)
+        return web.Response(status=404, text="Try /, /metrics, /livez or /readyz.\n")
+
+    async def _spend_page(self, overview: OverviewReport) -> web.Response:
+        try:
+            page = spend_page(await overview.read(month_of(self._clock.now())))
+        except LedgerUnavailableError as error:
+            return web.Response(status=error.status, text=f"{error.message}\n")
+        headers = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
+        return web.Response(body=page, content_type="text/html", charset="utf-8", headers=headers)
 
     def _is_allowed(self, request: web.BaseRequest) -> bool:
+        if self._is_private:
+            return True
         if self._token is None:
             peer = request.remote
             return peer is not None and ipaddress.ip_address(peer).is_loopback

@@ -168,10 +168,16 @@ LOG_EVENTS |= {
     "request.released": "The provider was not reached; the hold ended at no cost.",
     "request.settled": "The one line of a request that held money.",
     "request.unparsable": "Bytes that are not HTTP.",
+    "prices.not_read": "The operator's prices could not be read; those known so far hold.",
     "serve.draining": "No new requests; running ones end.",
     "serve.ready": "The listeners are open.",
     "serve.simulated": "No credential is set: a simulated provider answers.",
     "serve.stopped": "Everything is written and closed.",
+    "workers.died": "A worker ended by itself; another is started.",
+    "workers.not_replaced": "A new worker did not come up; the old one goes on.",
+    "workers.not_started": "A worker did not come up; it is tried again.",
+    "workers.replaced": "Every worker was replaced by a new one.",
+    "workers.restarted": "A worker that ended was started again.",
 }
 
 

@@ -1,0 +1,105 @@
+"""Opens the listeners of a worker: clients on a port of its own or an inherited one, admins."""
+
+import socket
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import structlog
+from aiohttp import web
+
+from gateway.app.books import Ledger
+from gateway.config import Config
+from gateway.edge.admin import AdminEdge
+from gateway.edge.clients import ClientEdge
+from gateway.edge.health import Readiness
+from gateway.edge.server import QuietServer
+from gateway.proxy.lifecycle import Proxy
+from gateway.reports.overview import OverviewReport
+from gateway.telemetry.metrics import Metrics
+
+_log = structlog.get_logger("gateway.app")
+
+
+def url_of(host: str, port: int) -> str:
+    """As a client writes it."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def listen_for_admins(
+    stack: AsyncExitStack,
+    config: Config,
+    ledger: Ledger,
+    metrics: Metrics,
+    readiness: Readiness,
+    *,
+    path: Path | None,
+) -> str | None:
+    """Returns the address, None where the port cannot be had: serving is worth more."""
+
+    async def exposition() -> tuple[bytes, str]:
+        return metrics.render()
+
+    if path is not None:
+        admin = AdminEdge(exposition=exposition, readiness=readiness, token=None, is_private=True)
+        runner = await _runner(stack, admin)
+        await web.UnixSite(runner, path).start()
+        return None
+    admin = AdminEdge(
+        exposition=exposition,
+        readiness=readiness,
+        token=config.admin.token,
+        overview=OverviewReport(ledger.report_connection),
+    )
+    return await open_admin_port(stack, config, admin)
+
+
+async def open_admin_port(stack: AsyncExitStack, config: Config, admin: AdminEdge) -> str | None:
+    runner = await _runner(stack, admin)
+    site = web.TCPSite(runner, config.admin.host, config.admin.port)
+    try:
+        await site.start()
+    except OSError as exc:
+        _log.error(
+            "admin.unavailable", host=config.admin.host, port=config.admin.port, error=str(exc)
+        )
+        return None
+    return url_of(config.admin.host, runner.addresses[0][1])
+
+
+async def _runner(stack: AsyncExitStack, admin: AdminEdge) -> web.ServerRunner:
+    runner = web.ServerRunner(QuietServer(admin.handle))
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    return runner
+
+
+async def listen_for_clients(
+    stack: AsyncExitStack,
+    config: Config,
+    edge: ClientEdge,
+    proxy: Proxy,
+    readiness: Readiness,
+    *,
+    drain_timeout_s: float,
+    listener: socket.socket | None,
+) -> str:
+    """Returns the address."""
+    # A client that leaves cancels its handler, so that a silent provider hides nobody's leaving.
+    server = QuietServer(edge.handle, handler_cancellation=True)
+    runner = web.ServerRunner(server, shutdown_timeout=drain_timeout_s)
+    await runner.setup()
+
+    async def stop_serving() -> None:
+        """Readiness first, then no new connections, then running streams to their end."""
+        readiness.is_ready = False
+        await runner.cleanup()
+        await proxy.tasks.drain(drain_timeout_s)
+
+    stack.push_async_callback(stop_serving)
+    site: web.BaseSite
+    if listener is not None:
+        site = web.SockSite(runner, listener)
+    else:
+        site = web.TCPSite(runner, config.listen.host, config.listen.port, reuse_port=False)
+    await site.start()
+    return url_of(config.listen.host, runner.addresses[0][1])

@@ -1,0 +1,136 @@
+"""One worker from its configuration to its listeners, and back."""
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.app.books import Ledger, open_ledger
+from gateway.app.listeners import listen_for_admins, listen_for_clients
+from gateway.app.providers import choose_providers, cost_controls
+from gateway.config import Config
+from gateway.domain.clock import Clock, SystemClock
+from gateway.edge.clients import ClientEdge
+from gateway.edge.health import Readiness
+from gateway.edge.information import Information
+from gateway.edge.routes import RouteTable
+from gateway.proxy.lifecycle import Proxy
+from gateway.proxy.preparation import Preparation, RoadPolicy
+from gateway.proxy.pump import DRAIN_TIMEOUT_S
+from gateway.telemetry.metrics import Metrics
+from gateway.upstream.exchange import IDLE_TIMEOUT_S, Upstream
+from gateway.upstream.sigv4 import BedrockSigner
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """How long this worker waits for others; tests wait less."""
+
+    shutdown_s: float = 600.0
+    """For running streams, at the end."""
+    upstream_idle_s: float = IDLE_TIMEOUT_S
+    """For the next byte of a provider."""
+    gone_client_s: float = DRAIN_TIMEOUT_S
+    """For the bill of a stream whose client has left."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """A worker that serves: its addresses, and what its owner waits for at the end."""
+
+    url: str
+    admin_url: str | None
+    is_simulated: bool
+    readiness: Readiness
+    proxy: Proxy
+
+
+@asynccontextmanager
+async def serving(
+    config: Config,
+    *,
+    database_url: str,
+    is_embedded: bool,
+    clock: Clock | None = None,
+    timeouts: Timeouts | None = None,
+    listener: socket.socket | None = None,
+    admin_path: Path | None = None,
+) -> AsyncIterator[Running]:
+    """Serve until the block ends, then drain: streams first, then what they left to write.
+
+    A worker among several inherits its `listener`, and has its metrics on a unix socket.
+    """
+    clock = clock or SystemClock()
+    timeouts = timeouts or Timeouts()
+    async with AsyncExitStack() as stack:
+        providers, is_simulated = await choose_providers(stack, config, is_embedded=is_embedded)
+        metrics = Metrics()
+        ledger = await open_ledger(stack, config, database_url, clock, metrics)
+        upstream = Upstream(idle_timeout_s=timeouts.upstream_idle_s)
+        stack.push_async_callback(upstream.close)
+        preparation = Preparation(
+            providers=providers,
+            prices=ledger.books.prices,
+            cost_controls=await cost_controls(stack, config),
+            policy=RoadPolicy(
+                save_mode_products=config.policy.save_mode_products,
+                rejects_unpriced=config.policy.unpriced_models == "reject",
+                bedrock_region=config.bedrock.region,
+            ),
+            signer=BedrockSigner(config.bedrock.region),
+        )
+        proxy = Proxy(
+            books=ledger.books,
+            preparation=preparation,
+            upstream=upstream,
+            gone_client_timeout_s=timeouts.gone_client_s,
+        )
+        information = Information(
+            providers=providers,
+            prices=ledger.books.prices,
+            proxy=proxy,
+            usage_report=ledger.usage,
+            clock=clock,
+        )
+        readiness = Readiness()
+        edge = _client_edge(config, ledger, proxy, information, readiness, clock)
+        admin_url = await listen_for_admins(
+            stack, config, ledger, metrics, readiness, path=admin_path
+        )
+        url = await listen_for_clients(
+            stack,
+            config,
+            edge,
+            proxy,
+            readiness,
+            drain_timeout_s=timeouts.shutdown_s,
+            listener=listener,
+        )
+        readiness.is_ready = True
+        yield Running(
+            url=url,
+            admin_url=admin_url,
+            is_simulated=is_simulated,
+            readiness=readiness,
+            proxy=proxy,
+        )
+
+
+def _client_edge(
+    config: Config,
+    ledger: Ledger,
+    proxy: Proxy,
+    information: Information,
+    readiness: Readiness,
+    clock: Clock,
+) -> ClientEdge:
+    return ClientEdge(
+        routes=RouteTable(config.policy.products),
+        keys=ledger.keys,
+        proxy=proxy,
+        information=information,
+        readiness=readiness,
+        clock=clock,
+        body_bytes_max=config.listen.body_bytes_max,
+    )
