@@ -49,6 +49,7 @@ BEGIN
 END $$;
 CREATE TRIGGER keep_team BEFORE DELETE OR UPDATE OF team_id ON ledger.team
     FOR EACH ROW EXECUTE FUNCTION ledger.keep_team();
+ALTER TABLE ledger.team ENABLE ALWAYS TRIGGER keep_team;
 
 CREATE FUNCTION ledger.keep_closed_month() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -78,6 +79,7 @@ BEGIN
 END $$;
 CREATE TRIGGER keep_dead_letter BEFORE UPDATE OR DELETE ON ledger.dead_letter
     FOR EACH ROW EXECUTE FUNCTION ledger.keep_dead_letter();
+ALTER TABLE ledger.dead_letter ENABLE ALWAYS TRIGGER keep_dead_letter;
 
 CREATE FUNCTION ledger.sign_price() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$

@@ -117,7 +117,7 @@ SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO'
                    e.web_search_requests, e.product, e.provider, e.dialect, e.request_model, e.response_model,
                    e.price_version, e.usage_source, e.budget_status, e.http_status, e.client_aborted,
                    e.provider_response_id, e.occurred_at, e.recorded_at, e.related_entry_id, e.reason, e.recorded_by,
-                   e.detail)::text, 'UTF8')), ''::bytea ORDER BY e.entry_id)) AS digest
+                   e.detail, e.hold_usd, e.is_leased, e.is_ceiling, e.cache_ttl_upgraded)::text, 'UTF8')), ''::bytea ORDER BY e.entry_id)) AS digest
         FROM ledger.ledger_entry e WHERE e.month = p_month GROUP BY 1
     ) AS h
 $$;

@@ -416,8 +416,9 @@ class Told:
                     self.settled[UUID(entry_id)] = Decimal(pico) * Decimal("1e-12")
 
 
-@pytest.mark.parametrize("posts", [False, True], ids=["journal alone", "with a poster"])
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize(
+    ("posts", "seed"), [(False, 1), (True, 2)], ids=["journal alone", "with a poster"]
+)
 async def test_a_writer_killed_at_any_moment_loses_and_repeats_nothing(
     directory, make_recovery, database, database_url, posts, seed
 ):
