@@ -30,17 +30,18 @@ def add_include_usage(body: bytes) -> bytes:
     """Set `stream_options.include_usage`; every byte outside the splice stays the client's.
 
     The body is one that has been read as a request: an object with members, in which neither name
-    stands twice, and the options are an object or null.
+    stands twice or in escapes, and the options are an object or null.
     """
-    spans = JsonSpans(body)
-    last: Member | None = None
-    for member in spans.top_members():
-        if spans.name(member) == "stream_options":
-            return _with_usage(spans, member.value)
-        last = member
-    assert last is not None, "a request that was read has members"
-    at = last.value.end
-    return b"".join((body[:at], b',"stream_options":', _OPTIONS, body[at:]))
+    if b'"stream_options"' in body:
+        spans = JsonSpans(body)
+        for member in spans.top_members():
+            if spans.name(member) == "stream_options":
+                return _with_usage(spans, member.value)
+    # Behind the last member, which ends before the last brace.
+    at = body.rindex(b"}")
+    if body[at - 1 : at].isspace():
+        at = len(body[:at].rstrip())
+    return _spliced(body, Span(at, at), b',"stream_options":' + _OPTIONS)
 
 
 def _with_usage(spans: JsonSpans, options: Span) -> bytes:
@@ -59,7 +60,8 @@ def _with_usage(spans: JsonSpans, options: Span) -> bytes:
 
 
 def _spliced(body: bytes, span: Span, text: bytes) -> bytes:
-    return b"".join((body[: span.start], text, body[span.end :]))
+    view = memoryview(body)
+    return b"".join((view[: span.start], text, view[span.end :]))
 
 
 class UsageChunkFilter:
@@ -91,6 +93,11 @@ class UsageChunkFilter:
         out: list[bytes] = []
         if self._is_inside:
             position = self._pass_rest(data, out)
+        if not self._is_inside and b"\r" not in data and not _has_usage(data):
+            # All that is whole passes together.
+            begin, last = position, data.rfind(b"\n\n", position)
+            position = begin if last < 0 else last + 2
+            out.append(data[begin:position])
         while position < len(data) and not self._is_inside:
             position = self._take_event(data, position, out)
         return out[0] if len(out) == 1 else b"".join(out)

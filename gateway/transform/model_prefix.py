@@ -2,9 +2,10 @@
 
 import orjson
 
-from gateway.wire.json_spans import JsonSpans
+from gateway.wire.json_spans import JsonSpans, Span, SpanError
 
 _BACKSLASH = b"\\"
+_HEAD_BYTES = 4096
 
 
 def strip_model_prefix(body: bytes, prefix_bytes: int) -> bytes:
@@ -15,14 +16,24 @@ def strip_model_prefix(body: bytes, prefix_bytes: int) -> bytes:
     """
     if prefix_bytes == 0:
         return body
-    spans = JsonSpans(body)
-    for member in spans.top_members():
-        if spans.name(member) == "model":
-            value = member.value
-            start = value.start + 1
-            end = start + prefix_bytes
-            if _BACKSLASH not in body[start:end]:
-                return body[:start] + body[end:]
-            model = str(orjson.loads(spans.raw(value))).encode()[prefix_bytes:]
-            return body[: value.start] + orjson.dumps(model.decode()) + body[value.end :]
-    raise AssertionError("a request that was read has a model")
+    # Nearly always among the first members; a text that is cut there is no JSON any more.
+    value = _model_in(body[:_HEAD_BYTES]) or _model_in(body)
+    assert value is not None, "a request that was read has a model"
+    view = memoryview(body)
+    start = value.start + 1
+    end = start + prefix_bytes
+    if _BACKSLASH not in body[start:end]:
+        return b"".join((view[:start], view[end:]))
+    model = str(orjson.loads(view[value.start : value.end])).encode()[prefix_bytes:]
+    return b"".join((view[: value.start], orjson.dumps(model.decode()), view[value.end :]))
+
+
+def _model_in(text: bytes) -> Span | None:
+    spans = JsonSpans(text)
+    try:
+        for member in spans.top_members():
+            if spans.name(member) == "model":
+                return member.value
+    except SpanError:
+        pass
+    return None

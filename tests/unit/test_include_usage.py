@@ -137,6 +137,14 @@ def test_a_prefix_is_cut_out_of_the_model_alone(body: bytes, prefix: int, expect
     assert strip_model_prefix(body, prefix) == expected
 
 
+@pytest.mark.parametrize("text_bytes", [4000, *range(4040, 4100, 3), 9000])
+@pytest.mark.parametrize("text", [b"x", b"\\\\", b'\\"'])
+def test_a_prefix_is_cut_wherever_the_model_stands(text: bytes, text_bytes: int) -> None:
+    before = b'{"system":"' + text * (text_bytes // len(text)) + b'","n":12,"model":"'
+
+    assert strip_model_prefix(before + b'groq/llama"}', 5) == before + b'llama"}'
+
+
 def test_without_a_prefix_the_body_is_the_same_object() -> None:
     body = b'{"model":"m"}'
 
