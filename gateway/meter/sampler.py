@@ -45,7 +45,9 @@ class TextSampler:
                 if edge < 0 or start >= size:
                     wanted = size
                     break
-            end = find(_BLANK_LINE, start) + 2
+            edge = find(_BLANK_LINE, start)
+            # A third line feed in a row begins a block that has no blank line of its own.
+            end = size if edge < 0 else edge + 2
             samples.append((place + start, end - start, blocks[start:end][:_SAMPLE_BYTES_MAX]))
             start = end
             wanted = end if len(samples) < _CONTIGUOUS_MAX else (place + end) * 3 // 2 - place
