@@ -78,8 +78,10 @@ class RawConnection:
 
     async def _chunks(self, answer: RawAnswer) -> AsyncIterator[bytes]:
         while size := int(await self._reader.readuntil(b"\r\n"), 16):
-            yield await self._reader.readexactly(size)
+            piece = await self._reader.readexactly(size)
             assert await self._reader.readexactly(2) == b"\r\n"
+            # The caller may stop here and go on later.
+            yield piece
         assert await self._reader.readexactly(2) == b"\r\n"
         answer.is_whole = True
 

@@ -75,48 +75,40 @@ def database_url(data_dir):
     return EmbeddedPostgres(data_dir).url()
 
 
-async def test_a_kill_in_a_stream_leaves_no_server_and_the_next_start_has_the_request(
-    data_dir, provider
-):
+async def test_a_kill_in_a_stream_leaves_no_server_and_loses_nothing(data_dir, provider):
+    """What was heard whole is exact, what was cut is estimated, and the next start serves."""
     gateway = await start(data_dir, provider)
     key, postgres_pid = gateway.key, gateway.postgres_pid
-    provider.will(playing(ANTHROPIC_STREAM, hangs_after_pieces=5))
-    async with streaming(gateway, key) as (connection, answer):
+    provider.will(
+        playing(ANTHROPIC_STREAM, hangs_after_pieces=5),
+        playing(ANTHROPIC_STREAM),
+    )
+    async with streaming(gateway, key) as (connection, cut):
+        whole = await request(
+            gateway.url, "POST", "/v1/messages", key_headers(key), messages_body(stream=True)
+        )
+        # At once: the entry of what has just been heard stands in the journal alone.
         await asyncio.to_thread(gateway.kill)
-        await connection.rest(answer)
-    assert not answer.is_whole
+        await connection.rest(cut)
+    assert whole.body == ANTHROPIC_STREAM.body
+    assert not cut.is_whole
     await asyncio.to_thread(wait_until_gone, postgres_pid, GONE_WITHIN_S)
 
     with await start(data_dir, provider) as again:
         assert again.ready["key"] is None
         served = await request(again.url, "POST", "/v1/messages", key_headers(key), messages_body())
         assert served.status == 200
-        killed, answered = await rows_once(database_url(data_dir), 2)
-        assert str(killed["entry_id"]) == answer.header("x-gateway-request-id")
-        assert killed["usage_source"] == "estimated"
-        assert killed["amount_usd"] > 0
-        assert answered["amount_usd"] == ANTHROPIC_TEXT.amount_usd
-        assert await asyncio.to_thread(again.command, "ledger", "verify")
-
-
-async def test_what_a_client_heard_whole_is_exact_after_a_kill(data_dir, provider):
-    gateway = await start(data_dir, provider)
-    provider.will(playing(ANTHROPIC_STREAM))
-    answer = await request(
-        gateway.url,
-        "POST",
-        "/v1/messages",
-        key_headers(gateway.key),
-        messages_body(stream=True),
-    )
-    gateway.signal(signal.SIGKILL)
-    await asyncio.to_thread(gateway.kill)
-    assert answer.body == ANTHROPIC_STREAM.body
-    with await start(data_dir, provider):
-        (entry,) = await rows_once(database_url(data_dir), 1)
-    assert entry["usage_source"] == "exact"
-    assert entry["amount_usd"] == ANTHROPIC_STREAM.amount_usd
-    assert str(entry["entry_id"]) == answer.header("x-gateway-request-id")
+        rows = {str(row["entry_id"]): row for row in await rows_once(database_url(data_dir), 3)}
+        verified = await asyncio.to_thread(again.command, "ledger", "verify")
+    assert len(rows) == verified["entries"] == 3
+    estimated = rows[cut.header("x-gateway-request-id")]
+    assert estimated["usage_source"] == "estimated"
+    assert estimated["amount_usd"] > 0
+    exact = rows[whole.header("x-gateway-request-id")]
+    assert exact["usage_source"] == "exact"
+    assert exact["amount_usd"] == ANTHROPIC_STREAM.amount_usd
+    answered = rows[served.header("x-gateway-request-id")]
+    assert answered["amount_usd"] == ANTHROPIC_TEXT.amount_usd
 
 
 async def test_a_termination_lets_the_stream_end_and_posts_it(data_dir, provider):
