@@ -251,4 +251,7 @@ def _principal(record: asyncpg.Record) -> Principal:
         team_name=record["team_name"],
         key_prefix=record["key_prefix"],
         may_override_budget=record["may_override_budget"],
+        allowed_models=None
+        if record["allowed_models"] is None
+        else tuple(record["allowed_models"]),
     )

@@ -1,5 +1,7 @@
 """`gateway key`: make, list and revoke virtual keys."""
 
+from collections.abc import Sequence
+
 import asyncpg
 import click
 
@@ -21,18 +23,25 @@ def key() -> None:
 
 
 async def insert_key(
-    connection: asyncpg.Connection, *, team_id: int, label: str | None, may_override: bool
+    connection: asyncpg.Connection,
+    *,
+    team_id: int,
+    label: str | None,
+    may_override: bool,
+    allowed_models: Sequence[str] | None = None,
 ) -> str:
     """Make a key; the text is returned once and stored nowhere."""
     text = new_key()
     await connection.execute(
-        "INSERT INTO ledger.api_key (team_id, key_hash, key_prefix, label, may_override_budget) "
-        "VALUES ($1, $2, $3, $4, $5)",
+        "INSERT INTO ledger.api_key "
+        "(team_id, key_hash, key_prefix, label, may_override_budget, allowed_models) "
+        "VALUES ($1, $2, $3, $4, $5, $6)",
         team_id,
         hash_key(text),
         prefix_of(text),
         label,
         may_override,
+        allowed_models,
     )
     return text
 
@@ -41,14 +50,28 @@ async def insert_key(
 @click.option("--team", "team_name", required=True, help="The team that pays.")
 @click.option("--label", help="What the key is for.")
 @click.option("--may-override-budget", is_flag=True, help="May pass a spent budget.")
+@click.option(
+    "--model", "models", multiple=True, help="A model it may call, or a beginning with *; repeat."
+)
 @json_option
-def create(team_name: str, label: str | None, may_override_budget: bool, as_json: bool) -> None:
+def create(
+    *,
+    team_name: str,
+    label: str | None,
+    may_override_budget: bool,
+    models: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Make a key and print it, alone and once."""
 
     async def work(connection: asyncpg.Connection) -> str:
         team_id = await team_id_of(connection, team_name)
         return await insert_key(
-            connection, team_id=team_id, label=label, may_override=may_override_budget
+            connection,
+            team_id=team_id,
+            label=label,
+            may_override=may_override_budget,
+            allowed_models=models or None,
         )
 
     text = query(work)
@@ -69,6 +92,7 @@ def list_keys(team_name: str | None, as_json: bool) -> None:
             await team_id_of(connection, team_name)
         rows = await connection.fetch(
             "SELECT k.key_prefix AS prefix, t.name AS team, k.label, k.may_override_budget, "
+            "k.allowed_models, "
             "k.created_at, k.revoked_at FROM ledger.api_key k JOIN ledger.team t USING (team_id) "
             "WHERE $1::text IS NULL OR t.name = $1 ORDER BY t.name, k.api_key_id",
             team_name,

@@ -69,7 +69,7 @@ class BudgetView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admission:
-    """The guard's answer. A refused request carries the reason, an admitted one the amount it holds.
+    """The guard's answer. A refused request has the reason, an admitted one the amount it holds.
 
     `is_held_back` marks a refusal that passes by itself: posted spend is below the cap and only the
     holds of running requests are in the way.

@@ -140,7 +140,7 @@ class ClientEdge:
         self, match: Match, principal: Principal, dialect: Dialect | None, reply: ClientReply
     ) -> web.Response:
         if match.route.surface is Surface.MODELS:
-            body = self._information.models(dialect)
+            body = self._information.models(dialect, principal)
         else:
             body = await self._information.usage(principal)
         return web.Response(body=body, content_type="application/json", headers=reply.headers([]))

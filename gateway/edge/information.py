@@ -33,17 +33,17 @@ class Information:
         self._usage_report = usage_report
         self._clock = clock
 
-    def models(self, dialect: Dialect | None) -> bytes:
-        """Priced models of the configured providers, in the caller's dialect.
+    def models(self, dialect: Dialect | None, principal: Principal) -> bytes:
+        """What the key may call of the configured providers' priced models, in its dialect.
 
         Models of a dialect's own provider carry their bare names, others the prefix that leads
         to them.
         """
         if dialect is Dialect.ANTHROPIC_MESSAGES:
-            return orjson.dumps(_anthropic_page(self._names(dialect)))
-        return orjson.dumps(_openai_page(self._names(Dialect.OPENAI_CHAT)))
+            return orjson.dumps(_anthropic_page(self._names(dialect, principal)))
+        return orjson.dumps(_openai_page(self._names(Dialect.OPENAI_CHAT, principal)))
 
-    def _names(self, dialect: Dialect) -> list[tuple[str, str]]:
+    def _names(self, dialect: Dialect, principal: Principal) -> list[tuple[str, str]]:
         names = []
         for provider in self._providers:
             if not provider.is_configured or dialect not in provider.spec.paths:
@@ -51,7 +51,7 @@ class Information:
             for model in self._prices.models(provider.name):
                 is_home = self._providers.for_model(dialect, model).provider is provider
                 names.append((model if is_home else f"{provider.name}/{model}", provider.name))
-        return names
+        return [item for item in names if principal.may_call(item[0])]
 
     async def usage(self, principal: Principal) -> bytes:
         """The team's budget now, and its spend of the month by model."""

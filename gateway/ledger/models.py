@@ -21,7 +21,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import INET, JSONB, TSTZRANGE, Range
+from sqlalchemy.dialects.postgresql import ARRAY, INET, JSONB, TSTZRANGE, Range
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 _NOW = text("now()")
@@ -36,6 +36,7 @@ class Base(DeclarativeBase):
         Decimal: Numeric(),
         str: Text(),
         bytes: LargeBinary(),
+        list[str]: ARRAY(Text()),
         dict[str, Any]: JSONB(),
         Range[datetime]: TSTZRANGE(),
     }
@@ -79,6 +80,7 @@ class ApiKey(Base):
     key_prefix: Mapped[str]
     label: Mapped[str | None]
     may_override_budget: Mapped[bool] = mapped_column(server_default=text("false"))
+    allowed_models: Mapped[list[str] | None]
     created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
     revoked_at: Mapped[datetime | None]
 

@@ -3,7 +3,11 @@
 from dataclasses import dataclass, replace
 
 from gateway.domain.budget import Admission
-from gateway.domain.errors import InvalidRequestError, ProviderNotConfiguredError
+from gateway.domain.errors import (
+    InvalidRequestError,
+    PermissionDeniedError,
+    ProviderNotConfiguredError,
+)
 from gateway.domain.request import Dialect, RequestFacts
 from gateway.flags.cost_controls import CostControls
 from gateway.pricing.book import PriceBook
@@ -75,7 +79,7 @@ class Preparation:
         """Read the call and choose its provider. All that may refuse a call for what it is.
 
         Raises:
-            InvalidRequestError, ProviderNotConfiguredError.
+            InvalidRequestError, PermissionDeniedError, ProviderNotConfiguredError.
         """
         target = RequestTarget(
             dialect=call.dialect,
@@ -84,6 +88,10 @@ class Preparation:
             content_type=call.content_type,
         )
         facts = read_facts(target, call.body)
+        if not call.principal.may_call(facts.model):
+            raise PermissionDeniedError(
+                f"This key may not call {facts.model!r}: `GET /v1/models` lists what it may."
+            )
         destination = self._destination(call, facts)
         if call.dialect is Dialect.OPENAI_TRANSCRIPTIONS:
             body = without_model_prefix(call.body, call.content_type, destination.prefix_bytes)

@@ -30,6 +30,8 @@ CREATE TABLE ledger.api_key (
     key_prefix          text NOT NULL,
     label               text,
     may_override_budget boolean NOT NULL DEFAULT false,
+    -- Names, or beginnings of names that end in `*`; NULL is every model.
+    allowed_models      text[],
     created_at          timestamptz NOT NULL DEFAULT now(),
     revoked_at          timestamptz,
     CONSTRAINT api_key_hash_is_sha256 CHECK (octet_length(key_hash) = 32)

@@ -154,9 +154,9 @@ END $$;
 -- Who a presented key is; revoked keys and archived teams are found, too, and say so.
 CREATE FUNCTION ledger.find_key(p_key_hash bytea)
 RETURNS TABLE (api_key_id int, team_id int, team_name text, key_prefix text, may_override_budget boolean,
-               is_revoked boolean, is_archived boolean)
+               allowed_models text[], is_revoked boolean, is_archived boolean)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT k.api_key_id, k.team_id, t.name, k.key_prefix, k.may_override_budget,
+    SELECT k.api_key_id, k.team_id, t.name, k.key_prefix, k.may_override_budget, k.allowed_models,
            k.revoked_at IS NOT NULL, t.archived_at IS NOT NULL
     FROM ledger.api_key k JOIN ledger.team t ON t.team_id = k.team_id
     WHERE k.key_hash = p_key_hash

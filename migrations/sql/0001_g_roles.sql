@@ -38,13 +38,14 @@ END $$;
 CREATE FUNCTION ledger.grant_roles() RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
+    v_role  text;
     -- The view came with a later migration.
     v_focus text := CASE WHEN to_regclass('ledger.focus_charge') IS NULL THEN '' ELSE ', ledger.focus_charge' END;
     v_reads text[] := ARRAY[
         'SELECT ON ledger.team, ledger.cap_override, ledger.cap_change, ledger.ledger_entry, ledger.team_month_spend, '
         'ledger.accounting_period, ledger.price, ledger.late_entry, ledger.dead_letter, ledger.budget_status, '
         'ledger.reconciliation, ledger.spend_by_team_model_day' || v_focus,
-        'SELECT (api_key_id, team_id, key_prefix, label, may_override_budget, created_at, revoked_at) ON ledger.api_key',
+        'SELECT (api_key_id, team_id, key_prefix, label, may_override_budget, allowed_models, created_at, revoked_at) ON ledger.api_key',
         'EXECUTE ON FUNCTION ledger.cap_in_force, ledger.held_usd, ledger.month_digest'];
 BEGIN
     PERFORM ledger.grant_to('gateway_writer', ARRAY[
@@ -64,10 +65,12 @@ BEGIN
         'UPDATE (monthly_cap_usd, enforcement, warn_at, engage_at, save_mode) ON ledger.team',
         'INSERT, UPDATE, DELETE ON ledger.cap_override',
         'EXECUTE ON FUNCTION ledger.cap_in_force, ledger.held_usd']);
-    -- A gateway that is about to serve asks whether the schema is current.
-    IF to_regclass('alembic_version') IS NOT NULL
-       AND EXISTS (SELECT FROM pg_roles WHERE rolname = 'gateway_writer') THEN
-        EXECUTE format('GRANT SELECT ON %s TO gateway_writer', to_regclass('alembic_version'));
+    -- A gateway that is about to serve, and every command, asks whether the schema is current.
+    IF to_regclass('alembic_version') IS NOT NULL THEN
+        FOR v_role IN SELECT rolname FROM pg_roles
+                      WHERE rolname IN ('gateway_writer', 'finance_reader', 'finance_admin', 'budget_admin') LOOP
+            EXECUTE format('GRANT SELECT ON %s TO %I', to_regclass('alembic_version'), v_role);
+        END LOOP;
     END IF;
 END $$;
 REVOKE ALL ON FUNCTION ledger.grant_to, ledger.grant_roles FROM PUBLIC;

@@ -1,0 +1,47 @@
+"""Keys that may call some models alone."""
+
+import pytest
+
+from tests.fixtures.gateway import chat_body, messages_body
+
+
+@pytest.fixture
+async def limited(gateway):
+    team = await gateway.make_team()
+    await gateway.execute(
+        "UPDATE ledger.api_key SET allowed_models = $2 WHERE api_key_id = $1",
+        team.api_key_id,
+        ["claude-*", "gpt-4o-mini"],
+    )
+    return team
+
+
+async def test_a_model_that_the_key_may_not_call_is_a_403_and_reaches_nobody(
+    gateway, provider, limited
+):
+    answer = await gateway.post("/v1/chat/completions", chat_body(model="gpt-5.4"), limited)
+    assert answer.status == 403
+    error = answer.document["error"]
+    assert error["type"] == "permission_error"
+    assert "gpt-5.4" in error["message"]
+    refused = await gateway.post("/v1/messages", messages_body(model="sonnet"), limited)
+    assert refused.status == 403
+    assert refused.document["error"]["type"] == "permission_error"
+    assert provider.requests == []
+    assert await gateway.settled_count(limited) == 0
+
+
+async def test_models_that_it_may_call_are_served_by_name_and_by_beginning(gateway, limited):
+    assert (await gateway.post("/v1/messages", messages_body(), limited)).status == 200
+    answer = await gateway.post("/v1/chat/completions", chat_body(model="gpt-4o-mini"), limited)
+    assert answer.status == 200
+    await gateway.entries(limited, 2)
+
+
+async def test_the_list_of_models_is_what_the_key_may_call(gateway, limited):
+    page = (await gateway.get("/v1/models", limited.headers)).document
+    assert {model["id"] for model in page["data"]} == {"gpt-4o-mini"}
+    headers = [*limited.headers, ("anthropic-version", "2023-06-01")]
+    page = (await gateway.get("/v1/models", headers)).document
+    assert page["data"]
+    assert all(model["id"].startswith("claude-") for model in page["data"])
