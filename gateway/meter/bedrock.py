@@ -21,15 +21,14 @@ from gateway.wire.json_values import member, text
 _Json = Mapping[str, object]
 
 _DELTA, _CHUNK = "contentBlockDelta", "chunk"
-_inner_bytes = re.compile(rb'"bytes"\s*:\s*"([A-Za-z0-9+/=]*)"').search
+_inner_bytes = re.compile(rb'"bytes"\s*:\s*"([^"]*)"').search
 # What the families call the text that they write, tool input and thoughts included.
 _texts = re.compile(
     rb'"(?:text|input|thinking|partial_json|generation|outputText|completion|content)"'
-    rb'\s*:\s*"((?:[^"\\]|\\.)*)"',
+    rb'\s*:\s*"([^"\\]*(?:\\.[^"\\]*)*)"',
     re.DOTALL,
 ).findall
-# A model's own event with one of these in it is decoded. A trace may have them too.
-_FACTS = (b'"usage"', bedrock.METRICS.encode(), b'"messageStop"', b'"message_stop"')
+_METRICS = bedrock.METRICS.encode()
 _FRAME_STARTS = (b"\x00", b"\x01")
 _OPENINGS = frozenset({"message_start", "messageStart", "content_block_start"})
 
@@ -104,7 +103,7 @@ class BedrockMeter(Meter):
         except Base64Error:
             self._reading.is_damaged = True
             return
-        if self._last_chunk is None or any(name in chunk for name in _FACTS):
+        if self._last_chunk is None or _has_facts(chunk):
             document = _decoded(chunk)
             self._reading.take(document)
             self._last_chunk = b""
@@ -231,6 +230,18 @@ class _Reading:
                 "metrics": {"input_tokens": billed.input, "output_tokens": billed.output},
             }
         return raw or None
+
+
+def _has_facts(chunk: bytes) -> bool:
+    """A model's own event to decode; a guardrail's trace may look like one."""
+    # From the end, because CPython searches faster that way.
+    search = chunk.rfind
+    return (
+        search(b'"usage"') >= 0
+        or search(_METRICS) >= 0
+        or search(b'"messageStop"') >= 0
+        or search(b'"message_stop"') >= 0
+    )
 
 
 def _begins_frame(piece: bytes) -> bool:

@@ -1,9 +1,9 @@
 """Amazon's binary event stream: frames out of bytes, split anywhere, and frames into bytes."""
 
 import struct
-import zlib
 from collections.abc import Mapping
 from typing import NamedTuple
+from zlib import crc32
 
 FRAME_BYTES_MAX = 16 << 20
 # Bedrock sends a handful of different header blocks; a sender of many is not worth remembering.
@@ -12,7 +12,7 @@ _PRELUDE = struct.Struct(">III")
 _CRC = struct.Struct(">I")
 _LENGTH = struct.Struct(">H")
 _LENGTHS = struct.Struct(">II")
-_PRELUDE_BYTES = 12
+_LENGTHS_BYTES, _PRELUDE_BYTES = 8, 12
 _FRAME_BYTES_MIN = 16
 _STRING = 7
 _BYTES = 6
@@ -60,17 +60,17 @@ class EventStreamFramer:
             self._pending.clear()
         frames: list[Frame] = []
         start = self._cut(piece, frames)
-        if not self._is_stopped:
-            self._pending += piece[start:] if start else piece
+        if start < len(piece) and not self._is_stopped:
+            self._pending += piece[start:]
         return frames
 
     def _cut(self, data: bytes, frames: list[Frame]) -> int:
         """Take all whole frames; the place where the first that is not whole begins."""
-        start, end, view = 0, len(data), memoryview(data)
+        start, end = 0, len(data)
         while end - start >= _PRELUDE_BYTES:
             frame_bytes, header_bytes, prelude_crc = _PRELUDE.unpack_from(data, start)
             if (
-                zlib.crc32(view[start : start + 8]) != prelude_crc
+                crc32(data[start : start + _LENGTHS_BYTES]) != prelude_crc
                 or frame_bytes > FRAME_BYTES_MAX
                 or frame_bytes < header_bytes + _FRAME_BYTES_MIN
             ):
@@ -79,15 +79,16 @@ class EventStreamFramer:
             if end - start < frame_bytes:
                 self._wanted_bytes = frame_bytes
                 return start
-            crc_start = start + frame_bytes - 4
-            payload_start = start + _PRELUDE_BYTES + header_bytes
-            headers = self._headers(data[start + _PRELUDE_BYTES : payload_start])
-            (frame_crc,) = _CRC.unpack_from(data, crc_start)
-            if headers is None or zlib.crc32(view[start:crc_start]) != frame_crc:
+            frame_end = start + frame_bytes
+            message = data[start : frame_end - 4]
+            (message_crc,) = _CRC.unpack_from(data, frame_end - 4)
+            payload_start = _PRELUDE_BYTES + header_bytes
+            headers = self._headers(message[_PRELUDE_BYTES:payload_start])
+            if headers is None or crc32(message) != message_crc:
                 self.is_damaged = True
             else:
-                frames.append(Frame(headers, data[payload_start:crc_start]))
-            start += frame_bytes
+                frames.append(Frame(headers, message[payload_start:]))
+            start = frame_end
         self._wanted_bytes = _PRELUDE_BYTES
         return start
 
@@ -135,5 +136,5 @@ def encode_frame(headers: Mapping[str, str], payload: bytes) -> bytes:
         for name, value in headers.items()
     )
     lengths = _LENGTHS.pack(len(block) + len(payload) + _FRAME_BYTES_MIN, len(block))
-    message = lengths + _CRC.pack(zlib.crc32(lengths)) + block + payload
-    return message + _CRC.pack(zlib.crc32(message))
+    message = lengths + _CRC.pack(crc32(lengths)) + block + payload
+    return message + _CRC.pack(crc32(message))
