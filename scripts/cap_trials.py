@@ -157,11 +157,16 @@ async def worker(
     await poster.start()
     await desk.start()
     listener.start()
+    for _ in range(200):
+        # Its connection has every team read anew; begin after that.
+        if listener.is_connected or listen_url is not None:
+            break
+        await asyncio.sleep(0.005)
     try:
         yield Worker(desk=desk, journal=journal, poster=poster, leases=leases, clock=clock)
     finally:
         await listener.close()
-        await poster.drain(5)
+        await poster.drain(0.2 if post_url else 5)
         await desk.close()
         await poster.close()
         await journal.close()

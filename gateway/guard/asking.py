@@ -62,10 +62,10 @@ def take_answer(
 
 
 def wants_slice(account: Account) -> bool:
-    """Ask ahead of need: less than half a slice is left."""
+    """Ask ahead of need: less than a quarter of a slice is left, half a second's worth."""
     if account.is_near or not account.enforces:
         return False
-    return 2 * account.lease.available < account.demand.slice_pico_usd
+    return 4 * account.lease.available < account.demand.slice_pico_usd
 
 
 def wants_upkeep(account: Account, *, now_s: float, renew_before_s: float) -> bool:

@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
 from typing import Literal
@@ -150,11 +151,15 @@ class BudgetDesk:
             LedgerUnavailableError: the ledger knows no such team.
         """
         account = self._accounts.open(team_id, self._clock.now())
-        now_s = self._clock.monotonic_s()
-        is_fresh = now_s - account.read_at_s < _FRESH_S and not account.is_stale
-        if not is_fresh and not self._sync.is_failing:
-            await self._read(team_id)
-        return self._accounts.open(team_id, self._clock.now()).view
+        is_fresh = self._clock.monotonic_s() - account.read_at_s < _FRESH_S
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_WAIT_S):
+                # Again where the terms were changed while they were read.
+                while not (is_fresh and not account.is_stale) and not self._sync.is_failing:
+                    await self._read(team_id)
+                    account = self._accounts.open(team_id, self._clock.now())
+                    is_fresh = account.terms is not None
+        return account.view
 
     def released(self, hold: Hold) -> None:
         """The request cost nothing: its hold is free again."""

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -284,7 +285,8 @@ class BudgetSync:
         for account in list(self._leased):
             lease = account.lease
             lease.give_back(max(lease.available, 0))
-            await self._leases.sync(make_ask(account, [], self._clock.monotonic_s()))
+            ask = make_ask(account, [], self._clock.monotonic_s())
+            await self._leases.sync(replace(ask, want_pico_usd=0))
 
 
 def _resolve(futures: Iterable[asyncio.Future[bool]], *, is_known: bool) -> None:
