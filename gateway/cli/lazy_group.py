@@ -14,7 +14,7 @@ class LazyGroup(click.Group):
 
     places: ClassVar[Mapping[str, str]] = {}
 
-    hidden: ClassVar[frozenset[str]] = frozenset()
+    unlisted: ClassVar[frozenset[str]] = frozenset()
     """Those of them that are not for people."""
 
     @override
@@ -22,7 +22,7 @@ class LazyGroup(click.Group):
         return self._visible()
 
     def _visible(self) -> list[str]:
-        return [name for name in self.places if name not in self.hidden]
+        return [name for name in self.places if name not in self.unlisted]
 
     @override
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:

@@ -46,7 +46,7 @@ class _Gateway(LazyGroup):
         "price": "gateway.cli.prices:price",
         "doctor": "gateway.cli.doctor:doctor",
     }
-    hidden: ClassVar[frozenset[str]] = frozenset({"worker"})
+    unlisted: ClassVar[frozenset[str]] = frozenset({"worker"})
 
 
 @click.group(cls=_Gateway, context_settings={"help_option_names": ["-h", "--help"]})

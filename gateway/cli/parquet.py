@@ -11,8 +11,8 @@ from gateway.cli.session import CommandError
 
 # What a ledger amount can need: pico-USD below the point, and more dollars than there are above.
 _AMOUNT_DIGITS, _AMOUNT_DECIMALS = 38, 12
-_BLOCK_BYTES = 1 << 20
-_GROUP_ROWS = 100_000
+# A block of CSV becomes a row group: some 30,000 entries.
+_BLOCK_BYTES = 8 << 20
 ENTRY_TYPES: Mapping[str, str] = {
     **dict.fromkeys(("month", "service_month"), "date"),
     **dict.fromkeys(("occurred_at", "recorded_at"), "instant"),
@@ -82,7 +82,9 @@ class ParquetFile:
             while view:
                 view = view[os.write(self._write_fd, view) :]
         except BrokenPipeError:
-            self._finish()
+            # The other thread has given up, and knows why.
+            self._close()
+            self._raise()
             raise
 
     def __enter__(self) -> Self:
@@ -95,13 +97,20 @@ class ParquetFile:
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._finish()
+        self._close()
+        # An error of the block says more than the half line that it leaves.
+        if value is None:
+            self._raise()
 
-    def _finish(self) -> None:
+    def _close(self) -> None:
         if self._write_fd >= 0:
             os.close(self._write_fd)
             self._write_fd = -1
         self._thread.join()
+
+    def _raise(self) -> None:
+        if isinstance(self._error, BrokenPipeError):
+            raise self._error  # Whoever reads us has enough.
         if self._error is not None:
             raise CommandError(f"parquet cannot be written: {self._error}") from self._error
 
@@ -128,7 +137,7 @@ class ParquetFile:
         )
         with self._parquet.ParquetWriter(self._stream, self._schema, compression="zstd") as writer:
             for batch in batches:
-                writer.write_batch(batch, row_group_size=_GROUP_ROWS)
+                writer.write_batch(batch)
 
     def _schema_of(self, columns: list[str], types: Mapping[str, str]) -> Any:
         arrow = self._arrow

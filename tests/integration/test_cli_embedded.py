@@ -58,3 +58,18 @@ async def test_a_bar_is_drawn_on_a_terminal_and_the_result_stays_clean(database_
     assert stdout.startswith(b"entry_id,month,")
     assert stdout.count(b"\n") == 1
     assert b"2001-01" in drawn
+
+
+async def test_a_reader_that_has_enough_is_no_error(database_url: str) -> None:
+    await gateway("migrate", GATEWAY_DATABASE_URL=database_url)
+    process = await asyncio.create_subprocess_shell(
+        f"{sys.executable} -m gateway price list --json | head -c 1; "
+        f"{sys.executable} -m gateway spend --format parquet | head -c 4",
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={"PATH": os.environ["PATH"], "GATEWAY_DATABASE_URL": database_url},
+    )
+    stdout, stderr = await process.communicate()
+
+    assert stdout == b"[PAR1"
+    assert stderr == b""

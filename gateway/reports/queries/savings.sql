@@ -4,8 +4,9 @@ WITH entry AS (
     SELECT e.team_id, e.product, e.cache_read_tokens, e.cache_write_1h_tokens, e.cache_ttl_upgraded > 0 AS is_upgraded,
            e.occurred_at - lag(e.occurred_at) OVER calls AS gap,
            -- An upgraded call within the hour before this one: the prefix it wrote is still there.
-           coalesce(bool_or(e.cache_ttl_upgraded > 0) OVER (calls RANGE BETWEEN interval '1 hour' PRECEDING
-                    AND CURRENT ROW EXCLUDE CURRENT ROW), false) AS follows_upgrade,
+           coalesce(e.occurred_at - max(e.occurred_at) FILTER (WHERE e.cache_ttl_upgraded > 0)
+                    OVER (calls ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) <= interval '1 hour', false)
+               AS follows_upgrade,
            r.cache_read, r.cache_write_5m, r.cache_write_1h
     FROM ledger.ledger_entry e
     CROSS JOIN LATERAL (
