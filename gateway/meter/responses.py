@@ -16,7 +16,7 @@ from gateway.meter.stream import StreamMeter
 from gateway.wire import openai_responses as responses
 from gateway.wire.counts import CountReader
 from gateway.wire.json_values import member, text
-from gateway.wire.reported_cost import reported_cost_pico_usd
+from gateway.wire.reported_cost import REPORTING_PROVIDERS, reported_cost_pico_usd
 
 # A terminal event repeats the whole answer, images included.
 _EVENT_BYTES_MAX = 16 << 20
@@ -93,8 +93,7 @@ class ResponsesReading(Reading):
     def measurement(self, seen: Seen) -> Measurement:
         response, reader = self._response, CountReader()
         parts, is_certain = self._parts(seen, reader)
-        usage = member(response, "usage")
-        cost = reported_cost_pico_usd(self._provider, orjson.dumps({"usage": usage}))
+        cost = self._reported_cost_pico_usd()
         source = UsageSource.EXACT if is_certain else UsageSource.ESTIMATED
         if cost is not None and self._is_final:
             source = UsageSource.PROVIDER_REPORTED
@@ -124,6 +123,16 @@ class ResponsesReading(Reading):
         if image is None:
             return (own,), is_all
         return (own, image), is_all and responses.image_model(response) is not None
+
+    def _reported_cost_pico_usd(self) -> int | None:
+        if self._provider not in REPORTING_PROVIDERS:
+            return None
+        try:
+            usage_text = orjson.dumps({"usage": member(self._response, "usage")})
+        except orjson.JSONEncodeError:
+            # Nested deeper than anything that is written again may be.
+            return None
+        return reported_cost_pico_usd(self._provider, usage_text)
 
     def _seen_tokens(self, seen: Seen) -> int:
         tokens = seen.output_tokens()

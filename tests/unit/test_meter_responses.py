@@ -321,6 +321,16 @@ def test_a_body_that_is_none_is_estimated(body):
     assert meter.finish() is measured
 
 
+def test_usage_nested_beyond_all_reason_is_read_and_has_no_cost():
+    deep: object = 1
+    for _ in range(900):
+        deep = [deep]
+    usage = {"input_tokens": 10, "output_tokens": 5, "cost": 0.5, "x": deep}
+    measured = measure(completed(usage=usage), provider="openrouter")
+    assert measured.usage.output_tokens == 5
+    assert measured.provider_cost_pico_usd is None
+
+
 def test_first_content_is_noticed():
     meter = ResponsesMeter(provider="openai", facts=facts(), content_type="text/event-stream")
     meter.feed(created())
