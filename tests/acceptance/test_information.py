@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from decimal import Decimal
 
+from tests.fakes.raw_client import request
 from tests.fakes.transcripts import ANTHROPIC_STREAM, OPENAI_STREAM
 from tests.fixtures.gateway import chat_body, messages_body
 
@@ -78,3 +79,26 @@ async def test_health_needs_no_credential(gateway):
     for target in ("/livez", "/readyz", "/_liveness", "/_readiness"):
         answer = await gateway.get(target)
         assert (answer.status, answer.document) == (200, {"status": "ok"})
+
+
+async def test_the_admin_listener_counts_without_naming_anybody(gateway, team):
+    await gateway.post("/v1/messages", messages_body(stream=True), team)
+    await gateway.entry(team)
+    answer = await request(gateway.running.admin_url, "GET", "/metrics")
+    assert answer.status == 200
+    text = answer.body.decode()
+    assert 'provider="anthropic"' in text
+    assert team.name not in text
+    assert team.key[:11] not in text
+    for target in ("/v1/models", "/v1/messages", "/v1/usage"):
+        assert (await request(gateway.running.admin_url, "GET", target)).status == 404
+
+
+async def test_metrics_are_not_on_the_client_listener(gateway, team):
+    for target in ("/metrics", "/", "/admin"):
+        assert (await gateway.get(target, team.headers)).status == 404
+
+
+async def test_a_real_provider_is_never_called_simulated(gateway, team):
+    answer = await gateway.post("/v1/messages", messages_body(), team)
+    assert answer.header("x-gateway-simulated") is None

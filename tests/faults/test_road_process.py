@@ -17,6 +17,7 @@ from tests.fixtures.process import GatewayProcess, wait_until_gone
 # Contract, section 2: what a SIGKILL of the gateway leaves behind is gone within this.
 GONE_WITHIN_S = 3.0
 INTERVAL_S = 0.05
+PROVIDER_CREDENTIAL = "sk-ant-api03-the-providers-own-credential"
 # On virtual machines shared by other tests, the next start may take a while.
 pytestmark = pytest.mark.timeout(120)
 
@@ -39,6 +40,7 @@ async def start(data_dir, provider):
         data_dir,
         "--demo",
         GATEWAY_ANTHROPIC_BASE_URL=provider.anthropic_base_url,
+        GATEWAY_ANTHROPIC_API_KEY=PROVIDER_CREDENTIAL,
     )
 
 
@@ -124,6 +126,10 @@ async def test_a_termination_lets_the_stream_end_and_posts_it(data_dir, provider
     assert answer.body == ANTHROPIC_STREAM.body
     assert await asyncio.to_thread(gateway.wait) == 0
     gateway.__exit__()
+    # What clients say, and what opens doors, is in no log line.
+    for secret in (gateway.key, PROVIDER_CREDENTIAL, "Grüezi", "balances"):
+        assert secret not in gateway.log
+    assert "request.settled" in gateway.log
 
     def rows_at_rest():
         with EmbeddedPostgres(data_dir) as server:

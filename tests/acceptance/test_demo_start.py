@@ -1,0 +1,59 @@
+"""`gateway serve --demo` on a machine with nothing: what it prints works when it is pasted."""
+
+import asyncio
+import shlex
+
+import pytest
+
+from tests.fakes.raw_client import request
+from tests.fixtures.process import GatewayProcess
+
+pytestmark = pytest.mark.timeout(180)
+
+
+def start(data_dir):
+    return asyncio.to_thread(GatewayProcess, data_dir, "--demo", as_json=False)
+
+
+def parsed(line):
+    """The request that a shell would make of a curl line: (flags, url, headers, body)."""
+    words = shlex.split(line)
+    assert words[0] == "curl"
+    flags, url, headers, body = [], "", [], ""
+    rest = iter(words[1:])
+    for word in rest:
+        if word == "-H":
+            name, _, value = next(rest).partition(": ")
+            headers.append((name, value))
+        elif word == "-d":
+            body = next(rest)
+        elif word.startswith("-"):
+            flags.append(word)
+        else:
+            url = word
+    return flags, url, headers, body
+
+
+async def test_the_curl_line_works_when_pasted_and_comes_once(tmp_path):
+    with await start(tmp_path / "data") as gateway:
+        (line,) = [line for line in gateway.output.splitlines() if line.startswith("curl")]
+        flags, url, headers, body = parsed(line)
+        assert "-N" in flags
+        assert '"stream":true' in body
+        origin, slash, path = url.removeprefix("http://").partition("/")
+        answer = await request(f"http://{origin}", "POST", slash + path, headers, body.encode())
+        assert answer.status == 200
+        assert answer.is_whole
+        assert answer.header("content-type").startswith("text/event-stream")
+        assert answer.header("x-gateway-simulated") == "true"
+        assert b"event: message_stop" in answer.body
+    assert "SIMULATED" in gateway.log
+    assert "gw_" not in gateway.log
+
+    with await start(tmp_path / "data") as again:
+        assert "curl" not in again.output
+        assert "gateway key create --team demo" in again.output
+        keys = await asyncio.to_thread(again.command, "key", "list")
+        assert [key["team"] for key in keys] == ["demo"]
+        spend = await asyncio.to_thread(again.command, "spend")
+        assert "demo" in str(spend)
