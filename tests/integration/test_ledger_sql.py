@@ -312,7 +312,7 @@ TABLES = {
     },
 }  # fmt: skip
 KEY_COLUMNS = {
-    "api_key_id", "team_id", "key_prefix", "label", "may_override_budget", "created_at",
+    "api_key_id", "team_id", "key_prefix", "label", "may_override_budget", "allowed_models", "created_at",
     "revoked_at",
 }  # fmt: skip
 COLUMNS = {
