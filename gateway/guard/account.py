@@ -115,7 +115,7 @@ class Account:
         """Somebody changed the team's terms; what is known of them is old."""
         self.epoch += 1
         self.is_stale = True
-        self.denied_until_s = float("-inf")
+        self.forget_denial()
 
     def posts_seen(self) -> int:
         """To be handed back with what is read from now on."""
@@ -129,6 +129,7 @@ class Account:
             return
         self.is_stale = False
         self.read_at_s = now_s
+        self.forget_denial()
         change_at = reading.terms.next_change_at
         self._change_at = None if change_at is None else max(change_at, now + _DUE_AGAIN)
         if reading.terms != self.terms:
@@ -164,6 +165,10 @@ class Account:
         self.denied_pico_usd = need if strict else 1
         self.denied_until_s = now_s + _DENIAL_S
 
+    def forget_denial(self) -> None:
+        """Something moved, a hold of our own perhaps: ask again."""
+        self.denied_until_s = float("-inf")
+
     def _heard(self, spend_usd: Decimal, held_usd: Decimal, posts: int) -> None:
         # A post of ours came meanwhile: what was read may be from before it.
         known = self.view.spend_usd
@@ -174,7 +179,6 @@ class Account:
     def _set_terms(self, terms: BudgetTerms) -> None:
         self.terms = terms
         self.limits = limits_of(terms)
-        self.denied_until_s = float("-inf")
 
     def _set_spend(self, spend_usd: Decimal, held_usd: Decimal) -> None:
         self.spend_pico_usd = spend = pico_from_usd(spend_usd)

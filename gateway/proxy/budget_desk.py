@@ -167,6 +167,7 @@ class BudgetDesk:
         account = self._leased_account(hold)
         if account is not None:
             account.lease.release(hold.amount_pico_usd)
+            account.forget_denial()
 
     def settled(self, hold: Hold, amount_pico_usd: int) -> None:
         """The request cost this much, which is in the journal. An overrun is told at once."""
@@ -175,6 +176,7 @@ class BudgetDesk:
         if account is None:
             return
         account.lease.settle(hold.amount_pico_usd, amount_pico_usd)
+        account.forget_denial()
         self._sync.keep(account)
         if account.enforces and account.lease.available < 0:
             self._sync.soon(account, is_urgent=True)
