@@ -11,7 +11,7 @@ _RATE_DECIMALS_MAX = 12
 _RATE_MAX = 1_000_000
 
 
-class _Amount(click.ParamType):
+class _Amount(click.ParamType[Any]):
     """A finite decimal; never goes through a float."""
 
     name = "usd"
@@ -58,7 +58,7 @@ class _CapOrNone(_Cap):
         return super().convert(value, param, ctx)
 
 
-class _Month(click.ParamType):
+class _Month(click.ParamType[Any]):
     """`YYYY-MM`, as the first day of that month."""
 
     name = "yyyy-mm"
@@ -91,7 +91,7 @@ class _Rate(_Amount):
         return rate
 
 
-class _Instant(click.ParamType):
+class _Instant(click.ParamType[Any]):
     """A day, from midnight UTC, or an RFC 3339 time."""
 
     name = "yyyy-mm-dd"

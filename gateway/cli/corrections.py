@@ -21,6 +21,11 @@ _WRONG_ARGUMENT_ERRORS = (
     asyncpg.CheckViolationError,
     asyncpg.UniqueViolationError,
 )
+_SAID_BY_CONSTRAINT = {
+    "ledger_entry_correction_is_signed": "a correction needs a reason: --reason TEXT",
+    "ledger_entry_credit_is_not_a_charge": "a credit is an amount below 0",
+    "ledger_entry_reversal_is_related": "a reversal says which entry it takes back: --entry ID",
+}
 
 
 async def post_correction(
@@ -52,15 +57,9 @@ async def post_correction(
 
 
 def _said(error: asyncpg.PostgresError) -> str:
-    if isinstance(error, asyncpg.CheckViolationError):
-        match error.constraint_name:
-            case "ledger_entry_correction_is_signed":
-                return "a correction needs a reason: --reason TEXT"
-            case "ledger_entry_credit_is_not_a_charge":
-                return "a credit is an amount below 0"
-            case "ledger_entry_reversal_is_related":
-                return "a reversal says which entry it takes back: --entry ID"
-    return str(error)
+    """A constraint's name says nothing to whoever typed the command."""
+    name = error.constraint_name if isinstance(error, asyncpg.CheckViolationError) else None
+    return _SAID_BY_CONSTRAINT.get(name or "", str(error))
 
 
 async def open_month_for(connection: Connection, month: date) -> date:

@@ -291,12 +291,8 @@ class Price(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=_NOW)
     created_by: Mapped[str] = mapped_column(server_default=text("SESSION_USER"))
     is_published: Mapped[bool] = mapped_column(
-        server_default=text("false"),
-        comment="From the pinned price data, for people to read; "
-        "false: set by the operator, and in force",
+        server_default=text("false"), comment="From the price data; false: set by the operator"
     )
     above_prompt_tokens: Mapped[int] = mapped_column(
-        BigInteger,
-        server_default=text("0"),
-        comment="The rates hold for a prompt of more tokens than this, cached ones included",
+        BigInteger, server_default=text("0"), comment="Holds for prompts of more tokens than this"
     )

@@ -1,9 +1,9 @@
 """A month's ledger as rows that stream: memory stays the same however long the month is."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import date
 from pathlib import Path
-from typing import Literal, LiteralString
+from typing import Any, Literal, LiteralString
 
 import asyncpg
 
@@ -35,7 +35,7 @@ async def copy_csv(
     view: ExportView,
     *,
     month: date,
-    write: Callable[[bytes], Awaitable[None]],
+    write: Callable[[bytes], Coroutine[Any, Any, None]],
 ) -> int:
     """Send the rows as CSV with a header line, as the server itself writes it; returns how many."""
     status = await connection.copy_from_query(

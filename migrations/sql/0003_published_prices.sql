@@ -6,8 +6,8 @@ ALTER TABLE ledger.price
     ADD COLUMN above_prompt_tokens bigint NOT NULL DEFAULT 0,
     ADD CONSTRAINT price_tiers_are_published CHECK (
         above_prompt_tokens = 0 OR (is_published AND above_prompt_tokens > 0));
-COMMENT ON COLUMN ledger.price.is_published IS 'From the pinned price data, for people to read; false: set by the operator, and in force';
-COMMENT ON COLUMN ledger.price.above_prompt_tokens IS 'The rates hold for a prompt of more tokens than this, cached ones included';
+COMMENT ON COLUMN ledger.price.is_published IS 'From the price data; false: set by the operator';
+COMMENT ON COLUMN ledger.price.above_prompt_tokens IS 'Holds for prompts of more tokens than this';
 
 CREATE FUNCTION ledger.price_set() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
