@@ -23,7 +23,8 @@ _log = structlog.get_logger("gateway.budget")
 TICK_S = 0.1
 _TICKS_A_READING = 8
 _TICKS_A_SWEEP = 300
-_TEAMS_A_READING = 1000
+# Streams get the loop between readings.
+_TEAMS_A_READING = 200
 _RETRY_S = 0.25
 # A team whose ask timed out although the database answers: something of its own is locked.
 _PAUSE_S = 1.0
@@ -257,7 +258,10 @@ class BudgetSync:
         while True:
             await asyncio.sleep(TICK_S)
             ticks += 1
-            self._look_after_leases()
+            try:
+                self._look_after_leases()
+            except Exception:  # noqa: BLE001 - as above.
+                _log.exception("budget.failed")
             if self.is_failing:
                 continue
             if ticks % _TICKS_A_READING == 0 and self._touched:
