@@ -288,3 +288,12 @@ def test_an_event_too_long_to_keep_leaves_usage_after_it_exact():
     lost = measure(sse(start(), BLOCK, end({"output_tokens": 800}), long))
     assert lost.source is UsageSource.ESTIMATED
     assert lost.usage.output_tokens == 900
+
+
+@pytest.mark.parametrize("blank", [b"\n\n\n", b"\n\n\n\n\n"])
+def test_more_blank_lines_than_one_change_nothing(blank: bytes):
+    body = sse(start(), BLOCK, text("hello"), text("you"))
+    spaced = body.replace(b"\n\n", blank)
+    assert measure(spaced) == measure(body)
+    assert measure(spaced[:-1]) == measure(body)
+    assert measure(body[:-1]) == measure(body)
