@@ -51,6 +51,9 @@ TRIALS ?= 100
 cap-trials: setup ## race workers to a cap TRIALS times; prints the largest overspend and its bound
 	$(BIN)/python -m scripts.cap_trials --trials $(TRIALS)
 
+bench-posting: setup ## rows a second and CPU a row of the ledger; BENCH="--backlog 1000000 --verify 10000000"
+	$(BIN)/python -m scripts.bench_posting $(BENCH)
+
 recordings: setup ## the meter against recorded provider streams, where they are at hand
 	$(BIN)/python scripts/check_recordings.py
 

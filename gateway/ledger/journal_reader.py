@@ -16,7 +16,8 @@ from gateway.ledger.segment import ADOPTED, SETTLEMENT, Damage, scan
 from gateway.ledger.segment_chain import Recent, SegmentChain
 
 _log = structlog.get_logger("gateway.journal")
-_READ_BYTES = 1 << 18
+# More than a batch of the poster's, so that one read is enough for it.
+_READ_BYTES = 1 << 19
 # Decoding costs some 20 us a record: streams get the loop between slices of about a millisecond.
 _SLICE = 48
 

@@ -10,7 +10,7 @@ import structlog
 from gateway.domain.budget import PostedTotal
 from gateway.domain.entry import Entry, Settlement
 from gateway.ledger.journal_reader import JournalReader
-from gateway.ledger.posting import post
+from gateway.ledger.posting import Posting, post
 from gateway.postgres.connection import DedicatedConnection
 
 _log = structlog.get_logger("gateway.poster")
@@ -30,8 +30,8 @@ _GROW = 2
 class Poster:
     """Takes settlements from its reader and acks them once they are in the ledger.
 
-    An outage costs disk and not memory: one batch is here, the rest stays in the journal. Where the
-    outcome of a post is unknown the same rows are sent again, which the ledger counts once.
+    An outage costs disk and not memory: two batches are here, the rest stays in the journal. Where
+    the outcome of a post is unknown the same rows are sent again, which the ledger counts once.
     """
 
     def __init__(
@@ -113,12 +113,12 @@ class Poster:
                 self._progress.set()
                 return True
         part = self._batch[: self._rows_max]
-        posting = await post(
-            self._connection,
-            self._writer_id,
-            [settlement.entry for settlement in part],
-            timeout_s=self._post_timeout_s,
+        # The next batch is decoded while the database works: that halves the time of a backlog.
+        posting, _ = await asyncio.gather(
+            self._post(part), self._read_ahead(), return_exceptions=True
         )
+        if isinstance(posting, BaseException):
+            raise posting
         del self._batch[: len(part)]
         self._reader.ack(len(part))
         self._succeeded()
@@ -126,7 +126,20 @@ class Poster:
         self.posted_count += len(posting.entries)
         self.dead_count += posting.dead_count
         self._tell(posting.totals, posting.entries)
-        return bool(self._batch) or len(part) >= BATCH_ROWS_MAX
+        return bool(self._batch) or self._reader.depth >= BATCH_ROWS_MAX
+
+    async def _post(self, part: Sequence[Settlement]) -> Posting:
+        return await post(
+            self._connection,
+            self._writer_id,
+            [settlement.entry for settlement in part],
+            timeout_s=self._post_timeout_s,
+        )
+
+    async def _read_ahead(self) -> None:
+        """Fails for the file's reasons; the next read, once this batch is done, says so."""
+        if len(self._batch) <= BATCH_ROWS_MAX < self._reader.depth:
+            self._batch += await self._reader.next_batch(rows_max=BATCH_ROWS_MAX, wait_s=0)
 
     def _tell(self, totals: Sequence[PostedTotal], entries: Sequence[Entry]) -> None:
         self._progress.set()
