@@ -64,6 +64,14 @@ async def test_doctor_names_everything_that_is_wrong_at_once(
     assert finished.document["healthy"] is False
 
 
+async def test_doctor_leaves_a_fresh_machine_as_it_was(tmp_path: Path) -> None:
+    finished = await gateway("doctor", "--json", GATEWAY_DATA_DIR=str(tmp_path / "data"))
+
+    assert finished.status == 0, finished.stdout
+    assert states(finished.document)["database"] == "ok"
+    assert list(tmp_path.iterdir()) == []
+
+
 async def test_doctor_reports_a_bad_setting_and_a_dead_database(tmp_path: Path) -> None:
     bad = await gateway("doctor", "--json", GATEWAY_PROT="8080")
     dead = await gateway(

@@ -3,6 +3,9 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+import asyncpg
+import pytest
+
 from gateway.cli.price_publishing import publish_prices_on
 from gateway.domain.entry import Amounts
 from gateway.domain.ids import ApiKeyId, TeamId
@@ -67,6 +70,23 @@ async def test_a_new_release_of_the_data_adds_a_row_from_now_on_and_edits_none(
         (NOW, Decimal(3)),
     ]
     assert again == 0
+
+
+async def test_finance_sets_prices_and_cannot_pass_one_off_as_published(
+    database_url: str, database: Connection
+) -> None:
+    insert = (
+        "INSERT INTO ledger.price (provider, model, effective_from, input_usd_per_mtok,"
+        " output_usd_per_mtok, source{}) VALUES ('xai', 'm', '2026-01-01', 1, 2, 'contract'{})"
+    )
+    await database.execute("SET ROLE finance_admin")
+
+    await database.execute(insert.format("", ""))
+    for column, value in (("is_published", "true"), ("above_prompt_tokens", "5")):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await database.execute(insert.format(f", {column}", f", {value}"))
+
+    assert [(each.model, each.input_usd) for each in await loaded(database_url)] == [("m", 1)]
 
 
 async def test_a_price_that_is_set_wins_and_workers_hear_of_it(
