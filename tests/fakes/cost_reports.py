@@ -10,7 +10,7 @@ ADMIN_KEY = "sk-admin-secret-0123456789"
 
 
 class CostReports:
-    """`anthropic` and `openai` map a day of a month to the amounts of its results, as JSON has them."""
+    """`days` and their amounts: cents as text for Anthropic, USD as a number for OpenAI."""
 
     def __init__(self) -> None:
         self.days: list[tuple[datetime, list[str]]] = []
