@@ -172,6 +172,13 @@ class FakeProvider:
                 await asyncio.sleep(_POLL_S)
         return self.requests
 
+    async def wait_until_left(self, request: Received, timeout_s: float = 2.0) -> float:
+        """When the gateway closed the connection of an answer that was not whole."""
+        async with asyncio.timeout(timeout_s):
+            while request.caller_left_at_s is None:
+                await asyncio.sleep(_POLL_S)
+        return request.caller_left_at_s
+
     def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         task = asyncio.get_running_loop().create_task(self._serve(reader, writer))

@@ -65,7 +65,7 @@ async def test_silence_before_the_head_is_a_time_out(gateway, provider):
     assert entry["amount_usd"] > 0
     assert entry["http_status"] == 504
     await gateway.wait_until_nothing_is_held(team)
-    assert provider.requests[0].caller_left_at_s is not None
+    await provider.wait_until_left(provider.requests[0])
 
 
 async def test_a_connection_cut_before_the_head_is_a_bad_gateway(gateway, team, provider):
