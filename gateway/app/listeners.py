@@ -93,7 +93,7 @@ async def listen_for_clients(
         """Readiness first, then no new connections, then running streams to their end."""
         readiness.is_ready = False
         await runner.cleanup()
-        await proxy.tasks.drain(drain_timeout_s)
+        await proxy.relays.drain(drain_timeout_s)
 
     stack.push_async_callback(stop_serving)
     site: web.BaseSite

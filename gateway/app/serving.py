@@ -17,10 +17,14 @@ from gateway.edge.information import Information
 from gateway.edge.routes import RouteTable
 from gateway.proxy.lifecycle import Proxy
 from gateway.proxy.preparation import Preparation, RoadPolicy
-from gateway.proxy.pump import DRAIN_TIMEOUT_S
+from gateway.proxy.relays import DRAIN_TIMEOUT_S, STALL_TIMEOUT_S
 from gateway.telemetry.metrics import Metrics
-from gateway.upstream.exchange import IDLE_TIMEOUT_S, Upstream
+from gateway.upstream.answer import Upstream
+from gateway.upstream.fast import IDLE_TIMEOUT_S
+from gateway.upstream.plain import PlainUpstream
 from gateway.upstream.sigv4 import BedrockSigner
+from gateway.upstream.ways import open_upstream
+from gateway.upstream.wheel import DeadlineWheel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +37,8 @@ class Timeouts:
     """For the next byte of a provider."""
     gone_client_s: float = DRAIN_TIMEOUT_S
     """For the bill of a stream whose client has left."""
+    stalled_client_s: float = STALL_TIMEOUT_S
+    """For a client that takes nothing of its answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,10 +62,12 @@ async def serving(
     timeouts: Timeouts | None = None,
     listener: socket.socket | None = None,
     admin_path: Path | None = None,
+    uses_plain_relay: bool = False,
 ) -> AsyncIterator[Running]:
     """Serve until the block ends, then drain: streams first, then what they left to write.
 
     A worker among several inherits its `listener`, and has its metrics on a unix socket.
+    `uses_plain_relay` leaves the fast way to the providers out, as where its self-test fails.
     """
     clock = clock or SystemClock()
     timeouts = timeouts or Timeouts()
@@ -67,8 +75,7 @@ async def serving(
         providers, is_simulated = await choose_providers(stack, config, is_embedded=is_embedded)
         metrics = Metrics()
         ledger = await open_ledger(stack, config, database_url, clock, metrics)
-        upstream = Upstream(idle_timeout_s=timeouts.upstream_idle_s)
-        stack.push_async_callback(upstream.close)
+        upstream = await _upstream(stack, timeouts, uses_plain_relay=uses_plain_relay)
         preparation = Preparation(
             providers=providers,
             prices=ledger.books.prices,
@@ -85,6 +92,7 @@ async def serving(
             preparation=preparation,
             upstream=upstream,
             gone_client_timeout_s=timeouts.gone_client_s,
+            stalled_client_timeout_s=timeouts.stalled_client_s,
         )
         information = Information(
             providers=providers,
@@ -115,6 +123,20 @@ async def serving(
             readiness=readiness,
             proxy=proxy,
         )
+
+
+async def _upstream(
+    stack: AsyncExitStack, timeouts: Timeouts, *, uses_plain_relay: bool
+) -> Upstream:
+    upstream: Upstream
+    if uses_plain_relay:
+        upstream = PlainUpstream(idle_timeout_s=timeouts.upstream_idle_s)
+    else:
+        wheel = DeadlineWheel()
+        stack.callback(wheel.close)
+        upstream = await open_upstream(wheel=wheel, idle_timeout_s=timeouts.upstream_idle_s)
+    stack.push_async_callback(upstream.close)
+    return upstream
 
 
 def _client_edge(

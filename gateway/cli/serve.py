@@ -89,7 +89,7 @@ async def _serve(
         )
         _announce(serving_now, key=key, as_json=as_json)
         await stop.wait()
-        _log.info("serve.draining", streams=len(running.proxy.tasks))
+        _log.info("serve.draining", streams=len(running.proxy.relays))
     _log.info("serve.stopped")
 
 

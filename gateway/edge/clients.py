@@ -132,8 +132,7 @@ class ClientEdge:
             is_token_count=match.route.surface is Surface.TOKEN_COUNT,
         )
         await self._proxy.serve(call, turn.reply)
-        if turn.reply.response is None:
-            raise ClientGoneError
+        await turn.reply.flush()
         return turn.reply.response
 
     async def _inform(

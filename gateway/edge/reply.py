@@ -1,20 +1,53 @@
-"""An answer to a client over aiohttp's response: headers joined, pieces sent at once."""
+"""An answer to a client, straight to its connection: a head of ours, pieces as they come."""
 
 import asyncio
 import socket
+import struct
+from email.utils import formatdate
+from http import HTTPStatus
 
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict
+from typing_extensions import override
 
 from gateway.domain.budget import BudgetView
 from gateway.domain.errors import ClientGoneError
 from gateway.edge.budget_headers import budget_headers
+from gateway.edge.server import ClientConnection
+from gateway.proxy.relays import STALL_TIMEOUT_S
+from gateway.proxy.reply import ClientListener
 
-# Half of these per stalled reader, instead of megabytes of it at the system's defaults.
-_WRITE_HIGH_WATER_BYTES = 32 * 1024
-_SEND_BUFFER_BYTES = 64 * 1024
-# A client that takes nothing for this long is cut; its provider is then heard out or left.
-STALL_TIMEOUT_S = 120.0
+_LAST_CHUNK = b"0\r\n\r\n"
+_NO_CONTENT = 204
+_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}" for status in HTTPStatus}
+# Closing with it sends a reset: for a body without framing an ordinary close would be a clean end.
+_RESETS = struct.pack("ii", 1, 0)
+
+
+class _Sent(web.StreamResponse):
+    """What the framework is given back for an answer whose bytes have been written already."""
+
+    def __init__(self, *, keeps_alive: bool) -> None:
+        super().__init__()
+        self._keeps_alive = keeps_alive
+
+    @property
+    @override
+    def keep_alive(self) -> bool:
+        return self._keeps_alive
+
+    @override
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        return None
+
+    @override
+    async def write_eof(self, data: bytes = b"") -> None:
+        assert not data
+
+
+_SENT_AND_KEPT = _Sent(keeps_alive=True)
+_SENT_AND_CLOSED = _Sent(keeps_alive=False)
 
 
 class ClientReply:
@@ -25,11 +58,17 @@ class ClientReply:
         self._own_headers = own_headers
         self._view: BudgetView | None = None
         self._is_simulated = False
-        self.response: web.StreamResponse | None = None
+        self._transport = request.transport
+        self._frames_chunks = False
+        self._ends_by_closing = False
+        self.has_started = False
+        self.takes_chunks = request.version >= (1, 1)
+        self._keeps_alive = request.keep_alive and self.takes_chunks
 
     @property
-    def has_started(self) -> bool:
-        return self.response is not None
+    def response(self) -> web.StreamResponse:
+        """For an answer that has been written."""
+        return _SENT_AND_KEPT if self._keeps_alive else _SENT_AND_CLOSED
 
     def set_budget(self, view: BudgetView) -> None:
         self._view = view
@@ -43,65 +82,130 @@ class ClientReply:
 
     def headers(self, provider_headers: list[tuple[str, str]]) -> CIMultiDict[str]:
         """The provider's headers, then ours, which win where both name one."""
-        joined = CIMultiDict(provider_headers)
-        own = self._own_headers + budget_headers(self._view)
-        if self._is_simulated:
-            own.append(("x-gateway-simulated", "true"))
-        for name, value in own:
-            joined[name] = value
-        return joined
+        return CIMultiDict(self._joined(provider_headers))
 
-    async def start(
-        self, status: int, headers: list[tuple[str, str]], content_bytes: int | None
+    def listen(self, listener: ClientListener) -> None:
+        connection = self._request.protocol
+        assert isinstance(connection, ClientConnection)
+        if connection.transport is None:
+            raise ClientGoneError
+        connection.listener = listener
+
+    def start(
+        self,
+        status: int,
+        headers: list[tuple[str, str]],
+        *,
+        content_bytes: int | None,
+        is_framed: bool,
     ) -> None:
-        request = self._request
-        transport = request.transport
-        if transport is None:
-            raise ClientGoneError
-        _bound_buffers(transport)
-        response = web.StreamResponse(status=status, headers=self.headers(headers))
+        lines = [_STATUS_LINES.get(status) or f"HTTP/1.1 {status} "]
+        lines += [f"{name}: {value}" for name, value in self._joined(headers)]
         if content_bytes is not None:
-            response.content_length = content_bytes
-        self.response = response
-        try:
-            await response.prepare(request)
-            # The framework would keep the head for the first piece of body, and a provider may
-            # think for minutes before that.
-            request.writer.send_headers()
-        except ConnectionError as exc:
-            raise ClientGoneError from exc
+            if status != _NO_CONTENT:
+                lines.append(f"Content-Length: {content_bytes}")
+        elif self.takes_chunks:
+            lines.append("Transfer-Encoding: chunked")
+            self._frames_chunks = not is_framed
+        else:
+            self._ends_by_closing = True
+        if not self._keeps_alive:
+            lines.append("Connection: close")
+        lines.append(f"Date: {_http_date()}\r\n\r\n")
+        self.has_started = True
+        # Tells the framework that it cannot answer with an error of its own any more.
+        self._request.writer.output_size = 1
+        self._send("\r\n".join(lines).encode("utf-8", "surrogateescape"))
 
-    async def write(self, piece: bytes) -> None:
-        response, transport = self.response, self._request.transport
-        assert response is not None
+    def write(self, piece: bytes) -> None:
+        if self._frames_chunks:
+            piece = b"%x\r\n%b\r\n" % (len(piece), piece)
+        self._send(piece)
+
+    def end(self) -> None:
+        if self._frames_chunks:
+            self._send(_LAST_CHUNK)
+
+    def abort(self) -> None:
+        transport = self._transport
         if transport is None:
+            return
+        self._keeps_alive = False
+        if not self._ends_by_closing and transport.get_write_buffer_size() == 0:
+            # What was sent arrives, and its framing says that it is not all.
+            transport.close()
+            return
+        client: socket.socket | None = transport.get_extra_info("socket")
+        if client is not None:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESETS)
+        transport.abort()
+
+    async def flush(self) -> None:
+        """Wait until the client has taken the answer, and cut one that does not.
+
+        Raises:
+            ClientGoneError: it is gone.
+        """
+        connection, transport = self._request.protocol, self._transport
+        assert isinstance(connection, ClientConnection)
+        connection.listener = None
+        if transport is None or transport.is_closing():
             raise ClientGoneError
+        if transport.get_write_buffer_size() == 0:
+            return
+        emptied = _Emptied()
+        connection.listener = emptied
+        transport.set_write_buffer_limits(high=0)
         try:
-            if transport.get_write_buffer_size() == 0:
-                await response.write(piece)
-                return
             async with asyncio.timeout(STALL_TIMEOUT_S):
-                await response.write(piece)
-        except ConnectionError as exc:
-            raise ClientGoneError from exc
+                if connection.writing_paused:
+                    await emptied.event.wait()
         except TimeoutError as exc:
             transport.abort()
             raise ClientGoneError from exc
+        finally:
+            connection.listener = None
+            connection.bound_buffers()
 
-    async def end(self) -> None:
-        assert self.response is not None
-        try:
-            await self.response.write_eof()
-        except ConnectionError as exc:
-            raise ClientGoneError from exc
+    def _joined(self, provider_headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        own = self._own_headers + budget_headers(self._view)
+        if self._is_simulated:
+            own.append(("x-gateway-simulated", "true"))
+        own_names = {name for name, _ in own}
+        joined = [item for item in provider_headers if item[0].lower() not in own_names]
+        joined += own
+        return joined
 
-    def abort(self) -> None:
-        if self._request.transport is not None:
-            self._request.transport.abort()
+    def _send(self, data: bytes) -> None:
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            raise ClientGoneError
+        transport.write(data)
 
 
-def _bound_buffers(transport: asyncio.Transport) -> None:
-    transport.set_write_buffer_limits(high=_WRITE_HIGH_WATER_BYTES)
-    client: socket.socket | None = transport.get_extra_info("socket")
-    if client is not None:
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+class _Emptied:
+    """Waits for a client's buffers to empty, or for the client to go."""
+
+    def __init__(self) -> None:
+        self.event = asyncio.Event()
+
+    def client_is_full(self) -> None:
+        pass
+
+    def client_has_room(self) -> None:
+        self.event.set()
+
+    def client_is_gone(self) -> None:
+        self.event.set()
+
+
+_date: tuple[int, str] = (-1, "")
+
+
+def _http_date() -> str:
+    """The time as HTTP writes it, made once a second."""
+    global _date  # noqa: PLW0603 - a cache of one.
+    second = int(asyncio.get_running_loop().time())
+    if _date[0] != second:
+        _date = (second, formatdate(usegmt=True))
+    return _date[1]

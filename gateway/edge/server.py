@@ -1,5 +1,7 @@
-"""aiohttp's low-level server with a parser-error path that echoes nothing."""
+"""aiohttp's low-level server: parser errors that echo nothing, clients that are heard at once."""
 
+import asyncio
+import socket
 from typing import Any
 
 import structlog
@@ -9,18 +11,56 @@ from typing_extensions import override
 
 from gateway.domain.errors import InvalidRequestError
 from gateway.edge.error_bodies import error_body
+from gateway.proxy.reply import ClientListener
 
 _log = structlog.get_logger("gateway.edge")
 _READ_BUFFER_BYTES = 16 * 1024
+# What a reader that does not read may cost, instead of megabytes at the system's defaults.
+_WRITE_HIGH_WATER_BYTES = 32 * 1024
+_SEND_BUFFER_BYTES = 64 * 1024
 _LINGERING_S = 2.0
 KEEPALIVE_TIMEOUT_S = 75.0
 
 
-class _QuietHandler(RequestHandler):  # type: ignore[type-arg, unused-ignore]
-    """Answers what the parser refuses with a fixed body.
+class ClientConnection(RequestHandler):  # type: ignore[type-arg, unused-ignore]
+    """A connection of a client. It tells its listener at once when it fills, empties or closes.
 
-    aiohttp's own path puts the offending header, credential and all, into the body and the log.
+    What the parser refuses it answers with a fixed body: aiohttp's own path puts the offending
+    header, credential and all, into the body and the log.
     """
+
+    listener: ClientListener | None = None
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.bound_buffers()
+        client: socket.socket | None = transport.get_extra_info("socket")
+        if client is not None:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+
+    def bound_buffers(self) -> None:
+        if self.transport is not None:
+            self.transport.set_write_buffer_limits(high=_WRITE_HIGH_WATER_BYTES)
+
+    @override
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self.listener is not None:
+            self.listener.client_is_full()
+
+    @override
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.listener is not None:
+            self.listener.client_has_room()
+
+    @override
+    def connection_lost(self, exc: BaseException | None) -> None:
+        listener, self.listener = self.listener, None
+        super().connection_lost(exc)
+        if listener is not None:
+            listener.client_is_gone()
 
     @override
     def handle_error(
@@ -55,7 +95,7 @@ class QuietServer(web.Server):  # type: ignore[type-arg, unused-ignore]
 
     @override
     def __call__(self) -> RequestHandler:  # type: ignore[type-arg, unused-ignore]
-        return _QuietHandler(
+        return ClientConnection(
             self,
             loop=self._loop,
             keepalive_timeout=KEEPALIVE_TIMEOUT_S,

@@ -7,6 +7,7 @@ import orjson
 
 from gateway.domain.request import Dialect, RequestFacts
 from gateway.transform.include_usage import UsageChunkFilter
+from gateway.upstream.answer import OutgoingRequest
 from gateway.upstream.providers import Destination
 from gateway.upstream.sigv4 import Signer
 from gateway.wire.bedrock_messages import SSE_TYPE, BedrockErrorToAnthropic, BedrockToSse
@@ -50,6 +51,13 @@ class UpstreamRequest:
     @property
     def provider(self) -> str:
         return self.destination.provider.name
+
+    async def outgoing(self) -> OutgoingRequest:
+        """Signed where the provider wants that: the signature covers what goes out, and when."""
+        headers = self.headers
+        if self.signer is not None:
+            headers = await self.signer.sign(self.url, headers, self.body)
+        return OutgoingRequest(url=self.url, query=self.query, headers=headers, body=self.body)
 
 
 def filter_for(request: UpstreamRequest, status: int) -> BodyFilter | None:

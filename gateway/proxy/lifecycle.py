@@ -3,7 +3,6 @@
 auth (done at the edge) -> guard -> hold -> transform -> upstream -> meter -> settlement
 """
 
-import asyncio
 from dataclasses import replace
 
 from gateway.domain.budget import Admission, BudgetView
@@ -13,11 +12,12 @@ from gateway.pricing.bounds import HoldBounds
 from gateway.proxy.call import Call
 from gateway.proxy.exchange_plan import UpstreamRequest
 from gateway.proxy.preparation import Preparation, Route
-from gateway.proxy.pump import DRAIN_TIMEOUT_S, DrainSlots, Pump
+from gateway.proxy.pump import Pump
 from gateway.proxy.refusal import budget_exceeded
+from gateway.proxy.relays import DRAIN_TIMEOUT_S, STALL_TIMEOUT_S, Relays
 from gateway.proxy.reply import Reply
-from gateway.proxy.settlement import Books, OpenHold, TrackedTasks
-from gateway.upstream.exchange import Upstream
+from gateway.proxy.settlement import Books, OpenHold
+from gateway.upstream.answer import Upstream
 from gateway.upstream.providers import Destination
 
 
@@ -31,12 +31,15 @@ class Proxy:
         preparation: Preparation,
         upstream: Upstream,
         gone_client_timeout_s: float = DRAIN_TIMEOUT_S,
+        stalled_client_timeout_s: float = STALL_TIMEOUT_S,
     ) -> None:
         self._books = books
         self._preparation = preparation
         self._upstream = upstream
-        self._drain_slots = DrainSlots(timeout_s=gone_client_timeout_s)
-        self.tasks = TrackedTasks()
+        self.relays = Relays(
+            gone_client_timeout_s=gone_client_timeout_s,
+            stalled_client_timeout_s=stalled_client_timeout_s,
+        )
 
     async def serve(self, call: Call, reply: Reply) -> None:
         """Run one call to the end of its answer.
@@ -154,14 +157,6 @@ class Proxy:
             reply=reply,
             upstream=self._upstream,
             open_hold=open_hold,
-            drain_slots=self._drain_slots,
+            relays=self.relays,
         )
-        task = self.tasks.start(pump.run())
-        try:
-            # Waiting does not tie the task to us: where the client's leaving cancels this
-            # handler, the pump goes on until the bill is known.
-            await asyncio.wait({task})
-        except asyncio.CancelledError:
-            pump.client_is_gone()
-            raise
-        task.result()
+        await pump.run()

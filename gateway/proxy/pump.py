@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 
 import structlog
 
@@ -9,58 +10,27 @@ from gateway.domain.errors import (
     ClientGoneError,
     ClientLeftEarlyError,
     GatewayError,
-    ProviderNotConfiguredError,
     UpstreamCutError,
     UpstreamError,
     UpstreamUnreachableError,
 )
-from gateway.domain.usage import Measurement
-from gateway.meter.meter import Meter, meter_for
-from gateway.proxy.exchange_plan import (
-    SUCCESS,
-    BodyFilter,
-    UpstreamRequest,
-    asks_for_fallback,
-    filter_for,
-    is_billing_block,
-    may_be_billing_block,
-    translated_headers,
-)
+from gateway.proxy.bill import Bill
+from gateway.proxy.exchange_plan import UpstreamRequest, asks_for_fallback, may_be_billing_block
+from gateway.proxy.passage import Passage, Refusal
+from gateway.proxy.relays import DRAIN_BYTES_MAX, GRACE_S, Relays
 from gateway.proxy.reply import Reply
-from gateway.proxy.settlement import OpenHold, Outcome
-from gateway.upstream.exchange import Answer, Upstream
-from gateway.upstream.headers import downstream_headers
-from gateway.wire.bedrock_messages import SSE_TYPE
-from gateway.wire.error_body import ERROR_BYTES_MAX, error_type_from
+from gateway.proxy.settlement import OpenHold
+from gateway.upstream.answer import Exchange, Upstream
+from gateway.wire.http1 import ResponseHead
 
 _log = structlog.get_logger("gateway.relay")
-# After a client has gone the provider is heard out for its usage, within these bounds.
-DRAIN_TIMEOUT_S = 60.0
-DRAIN_BYTES_MAX = 8 << 20
-DRAINS_MAX = 64
-
-
-class DrainSlots:
-    """Bounds how many streams are heard out at once for clients that have gone, and how long."""
-
-    def __init__(self, slots_max: int = DRAINS_MAX, *, timeout_s: float = DRAIN_TIMEOUT_S) -> None:
-        self._free = slots_max
-        self.timeout_s = timeout_s
-
-    def take(self) -> bool:
-        if self._free == 0:
-            return False
-        self._free -= 1
-        return True
-
-    def give_back(self) -> None:
-        self._free += 1
 
 
 class Pump:
-    """One exchange: `run` goes on after the client has left, until the bill is known.
+    """One exchange, moved on by what its two connections tell it, not by a task of its own.
 
-    `open_hold` is None for a call that costs nothing.
+    It goes on after the client has left, until the bill is known. `open_hold` is None for a call
+    that costs nothing.
     """
 
     def __init__(
@@ -70,234 +40,257 @@ class Pump:
         reply: Reply,
         upstream: Upstream,
         open_hold: OpenHold | None,
-        drain_slots: DrainSlots,
+        relays: Relays,
     ) -> None:
         self._request = request
         self._reply = reply
         self._upstream = upstream
-        self._open_hold = open_hold
-        self._drain_slots = drain_slots
-        self._answer: Answer | None = None
-        self._meter: Meter | None = None
-        self._measured: Measurement | None = None
-        self._error_body = b""
+        self._bill = Bill(request, open_hold)
+        self._relays = relays
+        self._exchange: Exchange | None = None
+        self._next: UpstreamRequest | None = request
+        self._waiter: asyncio.Future[None] | None = None
+        self._refusal: Refusal | None = None
+        self._passage: Passage | None = None
+        self._error: GatewayError | None = None
         self._client_is_gone = False
-        self._has_slot = False
+        self._has_drain = False
         self._drained_bytes = 0
-        self._deadline = asyncio.timeout(None)
-
-    def client_is_gone(self) -> None:
-        """The client's connection closed: stop writing, start the clock of the drain.
-
-        Without a slot, or without anything to learn from the rest, the provider is left at once.
-        """
-        if self._client_is_gone:
-            return
-        self._client_is_gone = True
-        has_bill = self._open_hold is None or self._open_hold.is_ended
-        if not has_bill:
-            self._has_slot = self._drain_slots.take()
-        # Before the task has entered the block, and after it has left, there is nothing to bound.
-        with contextlib.suppress(RuntimeError):
-            self._limit_drain()
-
-    def _limit_drain(self) -> None:
-        delay_s = self._drain_slots.timeout_s if self._has_slot else 0.0
-        self._deadline.reschedule(asyncio.get_running_loop().time() + delay_s)
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_over = False
 
     async def run(self) -> None:
-        """Relay and settle. Raises a GatewayError only while nothing has reached the client."""
+        """Relay until the answer has ended or the caller is cancelled, which says: client gone.
+
+        Raises:
+            GatewayError: nothing has reached the client; it must be told otherwise.
+        """
+        self._relays.add(self)
         try:
-            async with self._deadline:
-                await self._exchange()
-        except TimeoutError:
-            # Only our own deadline gets here: the drain's bound.
-            self._settle(error="client_gone")
-        except (UpstreamUnreachableError, ProviderNotConfiguredError) as error:
-            self._release(error)
-            raise
-        except UpstreamError as error:
-            self._fail(error)
-        finally:
-            # Whatever else happened (a bug, a cancellation at shutdown), the hold ends here.
-            self._settle(error="interrupted")
-            self._leave()
-
-    def _release(self, error: GatewayError) -> None:
-        if self._open_hold is not None:
-            self._open_hold.release(error)
-
-    def _fail(self, error: UpstreamError) -> None:
-        """The provider's answer broke off, or never came although the request was sent."""
-        self._settle(error=error.code, status=error.status)
-        if not self._reply.has_started:
-            raise error
-        # A broken body must not look whole.
-        self._reply.abort()
-
-    def _leave(self) -> None:
-        if self._has_slot:
-            self._has_slot = False
-            self._drain_slots.give_back()
-        if self._answer is not None:
-            self._answer.abort()
-
-    async def _exchange(self) -> None:
-        if self._is_left():
-            # Gone before anything was sent: nobody owes anything.
-            self._release(ClientLeftEarlyError())
-            return
-        answer = await self._ask()
-        is_success = answer.status in SUCCESS
-        if is_success and self._open_hold is not None:
-            self._meter = self._new_meter(answer)
-        body_filter = filter_for(self._request, answer.status)
-        await self._start(answer, has_filter=body_filter is not None)
-        received_bytes = 0
-        async for piece in answer.chunks():
-            received_bytes += len(piece)
-            self._measure(piece)
-            if self._is_whole(received_bytes):
-                # Settled before the bytes that end the response: what a client has heard whole
-                # is on the journal, even if this process dies now.
-                self._settle()
-            out = piece if body_filter is None else body_filter.feed(piece)
-            if out:
-                await self._write(out)
-            if self._is_left() and self._has_heard_enough(len(piece)):
-                return
-        await self._end(answer, body_filter)
-
-    def _is_left(self) -> bool:
-        # A question, since the answer changes during every await.
-        return self._client_is_gone
-
-    async def _ask(self) -> Answer:
-        """The answer to relay: the fallback's, where there is one and the first asks for it."""
-        fallback = self._request.fallback
-        try:
-            answer = await self._post(self._request)
-        except UpstreamUnreachableError:
-            if fallback is None:
-                raise
-        else:
-            if fallback is None or not await self._should_fall_back(answer):
-                return answer
-            answer.abort()
-        assert fallback is not None
-        self._request = fallback
-        if self._open_hold is not None:
-            self._open_hold.rerouted(fallback.destination, fallback.facts)
-        return await self._post(fallback)
-
-    async def _post(self, request: UpstreamRequest) -> Answer:
-        headers = request.headers
-        if request.signer is not None:
-            headers = await request.signer.sign(request.url, headers, request.body)
-        self._answer = await self._upstream.post(
-            request.url, headers=headers, query=request.query, body=request.body
-        )
-        return self._answer
-
-    async def _should_fall_back(self, answer: Answer) -> bool:
-        if may_be_billing_block(answer.status):
-            return is_billing_block(await answer.peek(ERROR_BYTES_MAX))
-        return asks_for_fallback(answer.status)
-
-    def _new_meter(self, answer: Answer | None) -> Meter:
-        """For an answer that never came, a meter that estimates from the request."""
-        request = self._request
-        return meter_for(
-            dialect=request.dialect,
-            provider=request.provider,
-            facts=request.facts,
-            content_type=answer.content_type if answer is not None else SSE_TYPE,
-            content_encoding=answer.content_encoding if answer is not None else None,
-            headers=answer.headers if answer is not None else (),
-        )
-
-    async def _start(self, answer: Answer, *, has_filter: bool) -> None:
-        content_bytes = None if has_filter else answer.content_bytes
-        headers = downstream_headers(answer.headers)
-        if has_filter:
-            headers = translated_headers(self._request, answer.status, headers)
-        try:
-            if not self._client_is_gone:
-                await self._reply.start(answer.status, headers, content_bytes)
-        except ClientGoneError:
+            self._reply.listen(self)
+            while (request := self._next) is not None:
+                self._next = None
+                await self._ask(request)
+        except (asyncio.CancelledError, ClientGoneError):
             self.client_is_gone()
+            if self._exchange is None:
+                # Gone before anything was sent: nobody owes anything.
+                self._bill.release(ClientLeftEarlyError())
+                self._finish()
+            raise
+        except Exception as exc:
+            if isinstance(exc, GatewayError):
+                self._bill.release(exc)
+            self._settle("interrupted")
+            self._finish()
+            raise
+        if self._error is not None:
+            raise self._error
 
-    async def _write(self, piece: bytes) -> None:
+    async def _ask(self, request: UpstreamRequest) -> None:
+        """Send one request and wait until its answer has ended, or another one is tried."""
+        outgoing = await request.outgoing()
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            self._exchange = await self._upstream.send(outgoing, self)
+        except UpstreamUnreachableError as error:
+            self.answer_failed(error)
+        if self._client_is_gone and not self._is_over:
+            self._hear_out()
+        await self._waiter
+
+    def head_received(self, head: ResponseHead) -> None:
+        has_fallback = self._request.fallback is not None
+        try:
+            if has_fallback and asks_for_fallback(head.status):
+                self._fall_back()
+            elif has_fallback and may_be_billing_block(head.status):
+                self._bill.begin(head)
+                self._refusal = Refusal(head)
+            else:
+                self._begin(head)
+        except Exception as exc:  # noqa: BLE001 - a callback has no caller who could handle it.
+            self._break(exc)
+
+    def piece_received(self, framed: bytes, payload: bytes, *, is_last: bool) -> None:
+        try:
+            if self._refusal is None:
+                self._pass(framed, payload, is_last=is_last)
+            else:
+                self._refusal.add(framed, payload, is_last=is_last)
+                self._peek(self._refusal)
+        except Exception as exc:  # noqa: BLE001 - as above.
+            self._break(exc)
+
+    def answer_failed(self, error: UpstreamError) -> None:
+        """The answer broke off, or never came."""
+        if isinstance(error, UpstreamUnreachableError):
+            if self._request.fallback is not None:
+                self._fall_back()
+                return
+            self._bill.release(error)
+        else:
+            self._settle(error.code, error.status)
+        self._fail(error)
+
+    def _fall_back(self) -> None:
+        """Leave this answer and try the other provider, as soon as `run` comes to it."""
+        if self._exchange is not None:
+            self._exchange.abort()
+        fallback = self._request.fallback
+        assert fallback is not None
+        self._exchange = self._refusal = None
+        if self._client_is_gone:
+            self._bill.release(ClientLeftEarlyError())
+            self._finish()
+            return
+        self._request = self._next = fallback
+        self._bill.rerouted(fallback)
+        self._wake()
+
+    def _peek(self, refusal: Refusal) -> None:
+        if refusal.is_undecided:
+            return
+        if refusal.is_billing_block:
+            self._fall_back()
+            return
+        self._refusal = None
+        self._begin(refusal.head)
+        for framed, payload, is_last in refusal.pieces:
+            self._pass(framed, payload, is_last=is_last)
+
+    def _begin(self, head: ResponseHead) -> None:
+        self._bill.begin(head)
+        self._passage = Passage(self._request, head, self._reply)
         if self._client_is_gone:
             return
         try:
-            await self._reply.write(piece)
+            self._passage.start()
         except ClientGoneError:
             self.client_is_gone()
 
-    def _measure(self, piece: bytes) -> None:
-        if self._meter is not None:
-            self._meter.feed(piece)
-            if self._meter.has_first_token and self._open_hold is not None:
-                self._open_hold.saw_first_token()
-        elif len(self._error_body) < ERROR_BYTES_MAX:
-            self._error_body += piece
+    def _pass(self, framed: bytes, payload: bytes, *, is_last: bool) -> None:
+        """Measure, then write: nothing goes out before the end of the callback anyway.
 
-    def _is_whole(self, received_bytes: int) -> bool:
-        answer, meter = self._answer, self._meter
-        assert answer is not None
-        return (meter is not None and meter.is_complete) or (received_bytes == answer.content_bytes)
-
-    def _has_heard_enough(self, piece_bytes: int) -> bool:
-        self._drained_bytes += piece_bytes
-        is_known = self._open_hold is None or self._open_hold.is_ended
-        if not is_known and self._drained_bytes > DRAIN_BYTES_MAX:
-            self._settle(error="client_gone")
-            is_known = True
-        return is_known
-
-    async def _end(self, answer: Answer, held_back: BodyFilter | None) -> None:
-        is_cut = (
-            answer.is_close_delimited
-            and self._meter is not None
-            and self._request.facts.is_streaming
-            and not self._meter.is_complete
-        )
-        self._settle(error="upstream_cut" if is_cut else None)
-        if is_cut:
-            # The end of the connection is all that says "end", and the body's own end is missing.
-            raise UpstreamCutError
-        if held_back is not None and (rest := held_back.finish()):
-            await self._write(rest)
-        if not self._client_is_gone:
-            try:
-                await self._reply.end()
-            except ClientGoneError:
-                self.client_is_gone()
-        answer.release()
-
-    def _settle(self, *, error: str | None = None, status: int | None = None) -> None:
-        if self._open_hold is None or self._open_hold.is_ended:
+        What a client has heard whole is on the journal, even if this process dies now.
+        """
+        if self._is_over:
             return
-        answer = self._answer
-        if answer is not None and answer.status not in SUCCESS:
-            outcome = Outcome(
-                http_status=answer.status,
-                measurement=None,
-                client_aborted=self._client_is_gone,
-                error=error_type_from(self._error_body) or "provider_error",
-            )
-        else:
-            measurement = self._measurement()
-            outcome = Outcome(
-                http_status=answer.status if answer is not None else status or 0,
-                measurement=measurement,
-                client_aborted=self._client_is_gone,
-                error=error or measurement.error_type,
-            )
-        self._open_hold.settle(outcome)
+        bill = self._bill
+        if payload:
+            bill.measure(payload)
+        if is_last and bill.is_cut:
+            self.answer_failed(UpstreamCutError())
+            return
+        if (is_last or bill.is_complete) and not bill.is_known:
+            bill.settle(client_aborted=self._client_is_gone)
+        if self._client_is_gone:
+            self._drained(len(payload), is_last=is_last)
+            return
+        assert self._passage is not None
+        try:
+            self._passage.write(framed, payload, is_last=is_last)
+        except ClientGoneError:
+            self.client_is_gone()
+        if is_last:
+            self._finish()
 
-    def _measurement(self) -> Measurement:
-        """What was seen; for an answer that never came, an estimate from the request."""
-        meter = self._meter or self._new_meter(self._answer)
-        return meter.finish()
+    def client_is_full(self) -> None:
+        if self._client_is_gone or self._is_over or self._exchange is None:
+            return
+        self._exchange.pause()
+        self._start_timer(self._relays.stalled_client_timeout_s, self._client_stalls)
+
+    def client_has_room(self) -> None:
+        if self._client_is_gone or self._is_over or self._exchange is None:
+            return
+        self._stop_timer()
+        self._exchange.resume()
+
+    def client_is_gone(self) -> None:
+        """Stop writing. The provider is heard out for the bill, or left, as it bills."""
+        if self._client_is_gone or self._is_over:
+            return
+        self._client_is_gone = True
+        self._stop_timer()
+        if self._exchange is not None:
+            self._hear_out()
+
+    def interrupt(self) -> None:
+        """The process ends: so does this, with what is known."""
+        if not self._is_over:
+            self._settle("interrupted")
+            self._fail(GatewayError("The gateway is shutting down."))
+
+    def _client_stalls(self) -> None:
+        self._reply.abort()
+        self.client_is_gone()
+
+    def _hear_out(self) -> None:
+        assert self._exchange is not None
+        self._exchange.resume()
+        self._has_drain = not self._bill.is_known and self._relays.take_drain()
+        if not self._has_drain:
+            self._leave()
+            return
+        request = self._request
+        # An answer that is no stream comes all at once, and its usage with it.
+        runs_on = request.destination.provider.spec.bills_after_abort
+        is_worth_waiting = runs_on or not request.facts.is_streaming
+        delay_s = self._relays.gone_client_timeout_s if is_worth_waiting else GRACE_S
+        self._start_timer(delay_s, self._leave)
+
+    def _drained(self, piece_bytes: int, *, is_last: bool) -> None:
+        self._drained_bytes += piece_bytes
+        if is_last or self._bill.is_known or self._drained_bytes > DRAIN_BYTES_MAX:
+            self._leave()
+
+    def _leave(self) -> None:
+        """Stop hearing the provider, for a client that has gone."""
+        self._settle("client_gone")
+        if self._exchange is not None:
+            self._exchange.abort()
+        self._finish()
+
+    def _break(self, exc: Exception) -> None:
+        """A fault of our own. The hold ends here, unless it is the journal that fails."""
+        _log.error("relay.failed", error=type(exc).__name__, exc_info=exc)
+        with contextlib.suppress(Exception):
+            self._settle("interrupted")
+        self._fail(GatewayError("The gateway failed on this request."))
+
+    def _fail(self, error: GatewayError) -> None:
+        if self._exchange is not None:
+            self._exchange.abort()
+        if self._reply.has_started:
+            # A broken body must not look whole.
+            self._reply.abort()
+        else:
+            self._error = error
+        self._finish()
+
+    def _finish(self) -> None:
+        if self._is_over:
+            return
+        self._is_over = True
+        self._stop_timer()
+        if self._has_drain:
+            self._relays.give_drain_back()
+        self._relays.remove(self)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _start_timer(self, delay_s: float, on_due: Callable[[], None]) -> None:
+        self._stop_timer()
+        self._timer = asyncio.get_running_loop().call_later(delay_s, on_due)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _settle(self, error: str, status: int = 0) -> None:
+        self._bill.settle(client_aborted=self._client_is_gone, error=error, status=status)

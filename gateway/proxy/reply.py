@@ -5,15 +5,33 @@ from typing import Protocol
 from gateway.domain.budget import BudgetView
 
 
+class ClientListener(Protocol):
+    """Hears what becomes of the client's connection, each call when it happens."""
+
+    def client_is_full(self) -> None:
+        """Its buffers are: what is written now, we hold."""
+        ...
+
+    def client_has_room(self) -> None: ...
+
+    def client_is_gone(self) -> None: ...
+
+
 class Reply(Protocol):
     """One answer on its way to a client. The edge implements it over the framework.
 
-    Every method that writes raises `ClientGoneError` once the client's connection is closed.
+    Nothing waits: bytes are at the client's connection when a method returns. Every method that
+    writes raises `ClientGoneError` once that connection is closed.
     """
 
     @property
     def has_started(self) -> bool:
         """The head is out: status and headers are fixed."""
+        ...
+
+    @property
+    def takes_chunks(self) -> bool:
+        """The client speaks HTTP/1.1: chunks may be passed on as they come."""
         ...
 
     def set_budget(self, view: BudgetView) -> None:
@@ -24,17 +42,30 @@ class Reply(Protocol):
         """Say in a header that no real provider answers."""
         ...
 
-    async def start(
-        self, status: int, headers: list[tuple[str, str]], content_bytes: int | None
+    def listen(self, listener: ClientListener) -> None:
+        """Tell this one of the client's connection, until its answer has ended."""
+        ...
+
+    def start(
+        self,
+        status: int,
+        headers: list[tuple[str, str]],
+        *,
+        content_bytes: int | None,
+        is_framed: bool,
     ) -> None:
-        """Send the head at once; `content_bytes` None means that the end is framed otherwise."""
+        """Send the head at once.
+
+        `content_bytes` None means that the end is framed otherwise; with `is_framed` the pieces
+        are chunks already, the last one included.
+        """
         ...
 
-    async def write(self, piece: bytes) -> None:
-        """Send a piece of body at once; waits while the client's buffers are full."""
+    def write(self, piece: bytes) -> None:
+        """Send a piece of body at once."""
         ...
 
-    async def end(self) -> None:
+    def end(self) -> None:
         """End the body cleanly."""
         ...
 

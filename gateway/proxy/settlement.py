@@ -1,7 +1,6 @@
-"""The end of every request that held money: one settlement, whatever happened; tracked tasks."""
+"""The end of every request that held money: one settlement, whatever happened."""
 
 import asyncio
-from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -112,8 +111,8 @@ class OpenHold:
         )
         self._books.journal.append_settlement(settlement)
         self._books.desk.settled(self.hold, charge.amounts.total_pico_usd)
-        self._books.metrics.observe_settlement(settlement)
-        _log.info("request.settled", **settlement_log_fields(settlement))
+        # After the bytes that end the answer: those go out at the end of this callback.
+        asyncio.get_running_loop().call_soon(_tell, settlement, self._books.metrics)
 
     def _charge(self, measurement: Measurement | None) -> Charge:
         prices = self._books.prices
@@ -202,35 +201,6 @@ class OpenHold:
         )
 
 
-class TrackedTasks:
-    """Tasks that outlive the request that started them; every one is waited for at shutdown."""
-
-    def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def __len__(self) -> int:
-        return len(self._tasks)
-
-    def start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-        return task
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if task.cancelled():
-            return
-        # Reading the exception also tells asyncio that somebody did.
-        error = task.exception()
-        if error is not None and not isinstance(error, GatewayError):
-            _log.error("request.failed", exc_info=error)
-
-    async def drain(self, timeout_s: float) -> None:
-        """Let running tasks end; cancel what is left after `timeout_s` and wait for that too."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=timeout_s)
-        for task in list(self._tasks):
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+def _tell(settlement: Settlement, metrics: Metrics) -> None:
+    metrics.observe_settlement(settlement)
+    _log.info("request.settled", **settlement_log_fields(settlement))

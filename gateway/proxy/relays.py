@@ -1,0 +1,71 @@
+"""All exchanges that run: what bounds those whose clients have gone, and their end at shutdown."""
+
+import asyncio
+from typing import Protocol
+
+# After a client has gone the provider is heard out for its usage, within these bounds.
+DRAIN_TIMEOUT_S = 60.0
+DRAIN_BYTES_MAX = 8 << 20
+DRAINS_MAX = 64
+# Where a provider stops billing once nobody listens, it is left this soon: what is on its way,
+# perhaps the usage itself, still comes.
+GRACE_S = 0.2
+
+# A client that takes nothing for this long is cut; its provider is then heard out or left.
+STALL_TIMEOUT_S = 120.0
+
+
+class Relay(Protocol):
+    """An exchange that can be broken off."""
+
+    def interrupt(self) -> None: ...
+
+
+class Relays:
+    """Every exchange, until its bill is known; waited for at shutdown."""
+
+    def __init__(
+        self,
+        *,
+        drains_max: int = DRAINS_MAX,
+        gone_client_timeout_s: float = DRAIN_TIMEOUT_S,
+        stalled_client_timeout_s: float = STALL_TIMEOUT_S,
+    ) -> None:
+        self.gone_client_timeout_s = gone_client_timeout_s
+        self.stalled_client_timeout_s = stalled_client_timeout_s
+        self._free_drains = drains_max
+        self._running: set[Relay] = set()
+        self._is_empty = asyncio.Event()
+        self._is_empty.set()
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def add(self, relay: Relay) -> None:
+        if not self._running:
+            self._is_empty.clear()
+        self._running.add(relay)
+
+    def remove(self, relay: Relay) -> None:
+        self._running.discard(relay)
+        if not self._running:
+            self._is_empty.set()
+
+    def take_drain(self) -> bool:
+        """A place among those that are heard out for a client that has gone, if one is free."""
+        if self._free_drains == 0:
+            return False
+        self._free_drains -= 1
+        return True
+
+    def give_drain_back(self) -> None:
+        self._free_drains += 1
+
+    async def drain(self, timeout_s: float) -> None:
+        """Let running exchanges end; break off, and settle, what is left after `timeout_s`."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._is_empty.wait()
+        except TimeoutError:
+            for relay in list(self._running):
+                relay.interrupt()
