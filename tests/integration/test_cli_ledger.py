@@ -7,12 +7,13 @@ from decimal import Decimal
 from pathlib import Path
 
 import pyarrow.parquet
+import pytest
 
 from gateway.domain.entry import Amounts
 from gateway.domain.ids import ApiKeyId, TeamId
 from gateway.domain.usage import Usage
 from gateway.postgres.connection import Connection
-from tests.fakes.command import gateway, gateways
+from tests.fakes.command import gateway, gateways, ran
 from tests.fakes.months import LAST_MONTH, THIS_MONTH, noon, text
 from tests.fakes.posted import posted
 from tests.fakes.settlements import settlement
@@ -178,17 +179,21 @@ async def test_a_correction_is_a_new_row_and_is_booked_once(
 
 
 async def test_a_correction_that_is_not_right_is_refused_with_a_reason(
-    database_url: str, make_team: MakeTeam
+    database_url: str,
+    make_team: MakeTeam,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     await make_team("growth")
+    monkeypatch.setenv("GATEWAY_DATABASE_URL", database_url)
 
-    refused = await gateways(
+    refused = await ran(
+        capsys,
         "ledger adjust --team nobody --amount 1 --reason x",
         "ledger adjust --team growth --amount 0 --reason x",
         "ledger adjust --team growth --amount 1 --reason x --type credit",
         "ledger adjust --team growth --amount 1 --reason x --type reversal",
         f"ledger adjust --team growth --amount 1 --reason x --entry {uuid.uuid4()}",
-        GATEWAY_DATABASE_URL=database_url,
     )
 
     assert [(each.status, len(each.lines), each.stdout) for each in refused] == [(2, 1, b"")] * 5

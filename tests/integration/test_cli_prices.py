@@ -13,7 +13,7 @@ from gateway.domain.usage import Usage
 from gateway.postgres.connection import Connection, DedicatedConnection
 from gateway.pricing.overrides import PriceOverride
 from gateway.reports.price_rows import PriceRows
-from tests.fakes.command import gateway, gateways
+from tests.fakes.command import gateway, gateways, ran
 from tests.fakes.months import LAST_MONTH, THIS_MONTH, noon, text
 from tests.fakes.posted import posted
 from tests.fakes.settlements import settlement
@@ -140,11 +140,16 @@ async def test_a_price_that_is_set_wins_and_workers_hear_of_it(
 
 
 async def test_a_price_of_zero_or_nonsense_is_refused_unless_it_is_meant(
-    database_url: str, database: Connection
+    database_url: str,
+    database: Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setenv("GATEWAY_DATABASE_URL", database_url)
     dated = "--from 2026-01-01 --provider fireworks"
 
-    *refused, free, unknown = await gateways(
+    *refused, free, unknown = await ran(
+        capsys,
         f"price set m --input 0 --output 0 {dated}",
         f"price set m --input -1 --output 1 {dated}",
         f"price set m --input NaN --output 1 {dated}",
@@ -154,7 +159,6 @@ async def test_a_price_of_zero_or_nonsense_is_refused_unless_it_is_meant(
         "price set m --input 1 --output 1 --from 2026-01-01 --provider Fire/works",
         f"price set local --input 0 --output 0 --free {dated}",
         "price set local --input 1 --output 1 --from 2026-01-01 --provider vllm",
-        GATEWAY_DATABASE_URL=database_url,
     )
 
     assert [(each.status, len(each.lines)) for each in refused] == [(2, 1)] * 7
