@@ -1,10 +1,33 @@
-"""Writes docs/configuration.md from the table of settings: `make docs`."""
+"""Writes what documents say of the code: settings, telemetry names, the map (`make docs`)."""
 
+import ast
 from pathlib import Path
 
 from gateway.config_settings import SETTINGS, Setting
+from gateway.telemetry import names
 
-CONFIGURATION = Path(__file__).parents[1] / "docs" / "configuration.md"
+ROOT = Path(__file__).parents[1]
+CONFIGURATION = ROOT / "docs" / "configuration.md"
+TELEMETRY = ROOT / "docs" / "telemetry.md"
+ARCHITECTURE = ROOT / "ARCHITECTURE.md"
+_MAP_START = "<!-- The map is written by `make docs`, from the docstrings of the packages. -->\n"
+_MAP_END = "<!-- The map ends here. -->\n"
+_TELEMETRY_HEAD = """\
+# Telemetry
+
+<!-- Written by `make docs` from gateway/telemetry/names.py: change it there. -->
+
+Every generation that reached a provider becomes one `$ai_generation` event in PostHog, made from
+the settled ledger entry: its `uuid` is the entry's id, its amounts are the entry's. It is sent at
+least once, from the same journal as the ledger's rows; PostHog drops the copies by `uuid`. An
+outage of PostHog delays events and touches no request. Prompts and completions are in it only with
+`GATEWAY_POSTHOG_CAPTURE_CONTENT=true`. What a client sends as `x-posthog-property-*` and
+`x-posthog-flag-*` is added; a name of the list below cannot be set by a client.
+
+Metrics are on the admin listener (`/metrics`, all workers together). Labels are bounded: never a
+key, a team or a client's text. Logs are one JSON object a line on standard error.
+
+"""
 _HEAD = """\
 # Configuration
 
@@ -53,9 +76,40 @@ def _row(setting: Setting) -> tuple[str, str, str]:
     return f"`{setting.name}`", default, meaning
 
 
+def telemetry() -> str:
+    """The text of docs/telemetry.md."""
+    return _TELEMETRY_HEAD + names.documentation().rstrip() + "\n"
+
+
+def code_map() -> str:
+    """A row a package: what it is for, and its modules."""
+    packages = sorted({path.parent for path in (ROOT / "gateway").rglob("*.py")})
+    rows = ["| package | what it is for | modules |\n", "|---|---|---|\n"]
+    for package in packages:
+        modules = [path.stem for path in sorted(package.glob("*.py")) if path.stem != "__init__"]
+        docstring = ast.get_docstring(ast.parse((package / "__init__.py").read_text("utf-8")))
+        purpose = (docstring or "").partition("\n")[0].rstrip(".")
+        listed = " ".join(f"`{module}`" for module in modules)
+        rows.append(f"| `{package.relative_to(ROOT)}/` | {purpose} | {listed} |\n")
+    return "".join(rows)
+
+
+def architecture() -> str:
+    """ARCHITECTURE.md with the map as the code has it now."""
+    text = ARCHITECTURE.read_text(encoding="utf-8")
+    before, _, rest = text.partition(_MAP_START)
+    _, _, after = rest.partition(_MAP_END)
+    return f"{before}{_MAP_START}{code_map()}{_MAP_END}{after}"
+
+
 def main() -> None:
-    CONFIGURATION.write_text(configuration(), encoding="utf-8")
-    print(f"wrote {CONFIGURATION}")
+    for path, text in (
+        (CONFIGURATION, configuration()),
+        (TELEMETRY, telemetry()),
+        (ARCHITECTURE, architecture()),
+    ):
+        path.write_text(text, encoding="utf-8")
+        print(f"wrote {path.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":
