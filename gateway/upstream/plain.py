@@ -103,6 +103,7 @@ class _PlainExchange:
         self._listener = listener
         self._may_read = asyncio.Event()
         self._may_read.set()
+        self._is_aborted = False
         self.task: asyncio.Task[None] | None = None
 
     def pause(self) -> None:
@@ -112,6 +113,7 @@ class _PlainExchange:
         self._may_read.set()
 
     def abort(self) -> None:
+        self._is_aborted = True
         if self.task is not None and self.task is not asyncio.current_task():
             self.task.cancel()
 
@@ -159,7 +161,11 @@ class _PlainExchange:
         is_chunked = head.framing is Framing.CHUNKED
         left_bytes = head.content_bytes
         try:
-            while left_bytes != 0 and (payload := await response.content.readany()):
+            while (
+                not self._is_aborted
+                and left_bytes != 0
+                and (payload := await response.content.readany())
+            ):
                 await self._may_read.wait()
                 framed = b"%x\r\n%b\r\n" % (len(payload), payload) if is_chunked else payload
                 if left_bytes is not None:
@@ -169,6 +175,8 @@ class _PlainExchange:
             raise UpstreamTimeoutError("The provider went silent.") from exc
         except (aiohttp.ClientError, ConnectionError, OSError) as exc:
             raise UpstreamCutError from exc
+        if self._is_aborted:
+            return
         if left_bytes is None or head.content_bytes == 0:
             listener.piece_received(_LAST_CHUNK if is_chunked else b"", b"", is_last=True)
         response.release()
