@@ -17,10 +17,10 @@ from gateway.app import serving
 from gateway.cli.demo_team import DemoKey, ensure_demo_team
 from gateway.cli.logging_setup import configure
 from gateway.cli.serve_workers import Serving, serve_with_workers
-from gateway.cli.session import CommandError, print_json
+from gateway.cli.session import CommandError, print_json, upgrade_with_prices
 from gateway.config import Config
 from gateway.postgres.embedded import EmbeddedPostgres
-from gateway.postgres.migrate import schema_is_current, upgrade
+from gateway.postgres.migrate import schema_is_current
 
 _log = structlog.get_logger("gateway.serve")
 _SECOND_SIGNAL_STATUS = 130
@@ -72,7 +72,7 @@ def _database(config: Config) -> Iterator[tuple[str, bool]]:
         yield url, False
         return
     with EmbeddedPostgres(config.database.data_dir, pg_bin=config.database.pg_bin) as server:
-        upgrade(server.url())
+        upgrade_with_prices(server.url())
         yield server.url(), True
 
 
