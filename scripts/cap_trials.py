@@ -32,6 +32,7 @@ from typing import Any
 from gateway.domain.budget import Admission
 from gateway.domain.clock import Clock, SystemClock, month_of
 from gateway.domain.entry import Amounts, Hold
+from gateway.domain.errors import LedgerUnavailableError
 from gateway.domain.ids import ApiKeyId, TeamId, new_entry_id
 from gateway.domain.money import PICO_PER_USD, usd_from_pico
 from gateway.ledger.journal import Journal
@@ -191,6 +192,8 @@ class Stats:
     ran: list[Ran] = field(default_factory=list)
     held_back: int = 0
     refused: int = 0
+    unavailable: int = 0
+    failed_open: int = 0
     questions: int = 0
 
 
@@ -205,7 +208,12 @@ async def run_streams(
     async def stream(dice: random.Random) -> None:
         await asyncio.sleep(dice.random() * pace_s / 4)
         for _ in range(6):
-            admission = await worker.admit(team_id, EXPECTED_PICO_USD, WORST_PICO_USD)
+            try:
+                admission = await worker.admit(team_id, EXPECTED_PICO_USD, WORST_PICO_USD)
+            except LedgerUnavailableError:
+                stats.unavailable += 1
+                await asyncio.sleep(dice.random() * pace_s)
+                continue
             if not admission.is_admitted:
                 if not admission.is_held_back:
                     stats.refused += 1
@@ -213,6 +221,7 @@ async def run_streams(
                 stats.held_back += 1
                 await asyncio.sleep(dice.random() * pace_s)
                 continue
+            stats.failed_open += admission.failed_open
             hold = worker.hold(team_id, admission)
             admitted_s = time.monotonic()
             await asyncio.sleep(dice.random() * pace_s)
@@ -356,6 +365,7 @@ class Worst:
     unfit: int = 0
     admitted: int = 0
     held_back: int = 0
+    failed_open: int = 0
     questions: int = 0
     slowest_s: float = 0.0
 
@@ -379,6 +389,7 @@ async def try_once(
     fits = await loop.run_in_executor(None, pipes[number % len(pipes)].recv)
     worst.admitted += len(ran)
     worst.held_back += sum(stats.held_back for stats in results)
+    worst.failed_open += sum(stats.failed_open for stats in results)
     worst.questions += sum(stats.questions for stats in results)
     worst.broken += over_usd > bound_usd
     worst.stuck += waited_s is None
@@ -408,6 +419,7 @@ async def trials(url: str, pipes: list[Pipe], args: argparse.Namespace) -> bool:
                 f"(bound in that trial ${worst.bound_usd}), bound broken {worst.broken} times, "
                 f"holds left {worst.stuck} times, a fitting request refused {worst.unfit} times; "
                 f"{worst.admitted} settled, {worst.held_back} held back, "
+                f"{worst.failed_open} without the database, "
                 f"{worst.questions / worst.admitted:.2f} lease calls a settled request, "
                 f"holds back at zero within {worst.slowest_s:.2f} s"
             )

@@ -7,6 +7,7 @@ from itertools import islice
 
 from gateway.domain.clock import month_end, month_of
 from gateway.domain.ids import TeamId
+from gateway.domain.lease import BudgetReading
 from gateway.guard.account import Account
 
 ACCOUNTS_MAX = 100_000
@@ -52,6 +53,15 @@ class BudgetAccounts:
         """The accounts of the current month that are known."""
         found = (self.current(team_id, now) for team_id in team_ids)
         return [account for account in found if account is not None]
+
+    def remember(self, readings: Iterable[BudgetReading], now: datetime, now_s: float) -> None:
+        """Keep readings for an outage; while there is none, a team is read when it first calls."""
+        for reading in readings:
+            account = self.open(reading.team_id, now)
+            if account.terms is None:
+                posts = account.posts_seen()
+                account.read(reading, epoch=account.epoch, posts=posts, now=now, now_s=now_s)
+                account.changed()
 
     def month_at(self, now: datetime) -> date:
         if not self._begins_at <= now < self._ends_at:

@@ -17,7 +17,7 @@ from gateway.guard.asking import make_ask, take_answer, wants_upkeep
 from gateway.ledger.lease_client import LeaseClient
 from gateway.postgres.errors import DATA_ERRORS, INFRASTRUCTURE_ERRORS
 from gateway.proxy.budget_accounts import BudgetAccounts
-from gateway.proxy.budget_waiters import Outcome, Waiters
+from gateway.proxy.budget_waiters import Outcome, Waiters, resolve
 
 _log = structlog.get_logger("gateway.budget")
 TICK_S = 0.1
@@ -55,7 +55,6 @@ class BudgetSync:
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self.is_failing = False
-        self.failure_count = 0
 
     def start(self) -> None:
         loop = asyncio.get_running_loop()
@@ -118,6 +117,7 @@ class BudgetSync:
         self._touched.clear()
 
     async def _run(self) -> None:
+        await self._read_all()
         while True:
             try:
                 if self.is_failing:
@@ -130,6 +130,13 @@ class BudgetSync:
                 _log.exception("budget.failed")
                 self._answer_all()
                 await asyncio.sleep(_RETRY_S)
+
+    async def _read_all(self) -> None:
+        """Know every team before an outage; where that takes too long, those that call."""
+        now = self._clock.now()
+        with suppress(*INFRASTRUCTURE_ERRORS):
+            readings = await self._leases.read(None, self._accounts.month_at(now))
+            self._accounts.remember(readings, now, self._clock.monotonic_s())
 
     async def _work(self) -> None:
         while not self.is_failing and (self._reading or self._urgent or self._background):
@@ -152,7 +159,7 @@ class BudgetSync:
             await asyncio.sleep(_RETRY_S)
             return
         self.is_failing = False
-        _log.info("budget.database_is_back", failures=self.failure_count)
+        _log.info("budget.database_is_back")
         for account in self._leased:
             self._background[account] = None
         self._wake.set()
@@ -187,7 +194,7 @@ class BudgetSync:
             return readings is not None
         finally:
             for team_id, futures in wanted.items():
-                _resolve(futures, is_known=readings is None or team_id in known)
+                resolve(futures, is_known=readings is None or team_id in known)
 
     async def _sync(self, account: Account) -> None:
         """Ask for one account until nobody waits for it."""
@@ -222,8 +229,8 @@ class BudgetSync:
     ) -> _Answer | None:
         """None where the database cannot be asked; only that opens the way around it.
 
-        A connection that was lost while nobody looked is made anew at once; a hung one is not
-        waited for twice.
+        Everything is asked twice: a connection that was lost while nobody looked is made anew, and
+        a moment in which server or worker got no processor is no outage.
         """
         for is_last in (False, True):
             try:
@@ -231,16 +238,13 @@ class BudgetSync:
             except DATA_ERRORS:
                 raise
             except INFRASTRUCTURE_ERRORS as exc:
-                is_hung = isinstance(exc, TimeoutError)
-                if is_hung and account is not None:
-                    account.paused_until_s = self._clock.monotonic_s() + _PAUSE_S
-                if is_hung or is_last:
+                if is_last:
+                    if isinstance(exc, TimeoutError) and account is not None:
+                        account.paused_until_s = self._clock.monotonic_s() + _PAUSE_S
                     self._failed(exc)
-                    break
         return None
 
     def _failed(self, exc: Exception) -> None:
-        self.failure_count += 1
         if not self.is_failing:
             self.is_failing = True
             _log.warning("budget.database_fails", error=f"{type(exc).__name__}: {exc}")
@@ -250,7 +254,7 @@ class BudgetSync:
         """Nobody waits any longer: all decide again, from memory."""
         self._waiters.answer_all(Outcome.AGAIN)
         for futures in self._reading.values():
-            _resolve(futures, is_known=True)
+            resolve(futures, is_known=True)
             futures.clear()
 
     async def _tick(self) -> None:
@@ -291,9 +295,3 @@ class BudgetSync:
             lease.give_back(max(lease.available, 0))
             ask = make_ask(account, [], self._clock.monotonic_s())
             await self._leases.sync(replace(ask, want_pico_usd=0))
-
-
-def _resolve(futures: Iterable[asyncio.Future[bool]], *, is_known: bool) -> None:
-    for future in futures:
-        if not future.done():
-            future.set_result(is_known)

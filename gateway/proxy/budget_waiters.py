@@ -1,7 +1,7 @@
 """Requests that wait for the ledger's answer about their team's lease."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import NamedTuple
 
@@ -77,3 +77,10 @@ class Waiters:
     def answer_all(self, outcome: Outcome) -> None:
         for account in list(self._waiting):
             self.answer(account, outcome)
+
+
+def resolve(futures: Iterable[asyncio.Future[bool]], *, is_known: bool) -> None:
+    """Tell those who wait for a reading."""
+    for future in futures:
+        if not future.done():
+            future.set_result(is_known)
