@@ -1,0 +1,1 @@
+"""`make bench`: what the whole product costs, against a bare relay and plain proxies."""

