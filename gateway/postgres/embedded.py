@@ -97,6 +97,27 @@ class EmbeddedPostgres:
         self._waits_for_guests = True
         self._start(lock)
 
+    @property
+    def has_died(self) -> bool:
+        """Its own server ended, and nobody here had asked for that."""
+        return self._server is not None and self._server.exit_status is not None
+
+    def start_again(self) -> bool:
+        """Start the server that has died; False where a process of the old one is still there.
+
+        Raises:
+            EmbeddedPostgresError: it does not start; it can be tried again.
+        """
+        # Held by us, the lock would not tell whether backends have outlived their server: two on
+        # one cluster would destroy it.
+        self.stop()
+        lock = self._open("lock")
+        if not _is_locked(lock, fcntl.LOCK_EX):
+            lock.close()
+            return False
+        self._start(lock)
+        return True
+
     def url(self, database: str = DATABASE) -> str:
         """For psql, asyncpg, SQLAlchemy: the owner's URL of one database."""
         host = quote(str(self._cluster.socket_directory), safe="")
