@@ -20,6 +20,7 @@ from gateway.cli.serve_workers import Serving, serve_with_workers
 from gateway.cli.session import CommandError, print_json, upgrade_with_prices
 from gateway.config import Config
 from gateway.postgres.embedded import EmbeddedPostgres
+from gateway.postgres.keeper import kept_alive
 from gateway.postgres.migrate import schema_is_current
 
 _log = structlog.get_logger("gateway.serve")
@@ -73,7 +74,8 @@ def _database(config: Config) -> Iterator[tuple[str, bool]]:
         return
     with EmbeddedPostgres(config.database.data_dir, pg_bin=config.database.pg_bin) as server:
         upgrade_with_prices(server.url())
-        yield server.url(), True
+        with kept_alive(server):
+            yield server.url(), True
 
 
 async def _serve(
