@@ -14,6 +14,7 @@ import structlog
 import uvloop
 
 from gateway.app import serving
+from gateway.app.garbage import settle_garbage
 from gateway.cli.demo_team import DemoKey, ensure_demo_team
 from gateway.cli.logging_setup import configure
 from gateway.cli.serve_workers import Serving, serve_with_workers
@@ -90,6 +91,7 @@ async def _serve(
             url=running.url, admin_url=running.admin_url, is_simulated=running.is_simulated
         )
         _announce(serving_now, key=key, as_json=as_json)
+        settle_garbage()
         await stop.wait()
         _log.info("serve.draining", streams=len(running.proxy.relays))
     _log.info("serve.stopped")

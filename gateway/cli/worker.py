@@ -12,6 +12,7 @@ import orjson
 import uvloop
 
 from gateway.app import serving
+from gateway.app.garbage import settle_garbage
 from gateway.cli.logging_setup import configure
 from gateway.config import Config
 
@@ -59,6 +60,7 @@ async def _serve(
         described = {"url": running.url, "simulated": running.is_simulated, "number": number}
         sys.stdout.buffer.write(orjson.dumps(described) + b"\n")
         sys.stdout.buffer.flush()
+        settle_garbage()
         await stop.wait()
 
 

@@ -17,6 +17,8 @@ BODY_TIMEOUT_S = 30.0
 # A slower sender than this gets no more time than the time-out.
 _RATE_LEAST_BYTES_PER_S = 1024 * 64
 
+_WHOLE_BYTES_MAX = 64 * 1024
+
 
 async def read_body(
     request: web.BaseRequest, bytes_max: int, *, media_type: str = JSON_MEDIA_TYPE
@@ -27,17 +29,17 @@ async def read_body(
         RequestTooLargeError, UnsupportedMediaError, RequestTimeoutError, InvalidRequestError.
         ClientGoneError: the client left while it was sending.
     """
-    if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
-        raise UnsupportedMediaError
-    content_type = request.headers.get("Content-Type", JSON_MEDIA_TYPE)
-    if content_type.partition(";")[0].strip().lower() != media_type:
-        raise UnsupportedMediaError(f"The request body must be uncompressed {media_type}.")
+    _check_media_type(request, media_type)
     declared = request.content_length
     if declared is not None and declared > bytes_max:
         raise RequestTooLargeError
     if request.headers.get("Expect", "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0
+    content = request.content
+    if declared is not None and declared <= _WHOLE_BYTES_MAX and content.is_eof():
+        # All of it came with the head, as most bodies do: no waiting, so no time-out.
+        return content.read_nowait()
     timeout_s = BODY_TIMEOUT_S + (declared or bytes_max) / _RATE_LEAST_BYTES_PER_S
     try:
         async with asyncio.timeout(timeout_s):
@@ -59,3 +61,11 @@ async def _read(request: web.BaseRequest, bytes_max: int) -> bytes:
             raise RequestTooLargeError
         pieces.append(piece)
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _check_media_type(request: web.BaseRequest, media_type: str) -> None:
+    if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+        raise UnsupportedMediaError
+    content_type = request.headers.get("Content-Type", JSON_MEDIA_TYPE)
+    if content_type.partition(";")[0].strip().lower() != media_type:
+        raise UnsupportedMediaError(f"The request body must be uncompressed {media_type}.")

@@ -20,6 +20,8 @@ LEVELS = ("debug", "info", "warning", "error", "critical")
 # Messages of libraries hold what others sent: bounded before they are searched for secrets.
 _TEXT_CHARS_MAX = 16 * 1024
 _MODEL_CHARS_MAX = 128
+# Made here or by the code's own authors: nothing of what anybody sent is in them.
+_OWN_FIELDS = ("level", "timestamp", "logger")
 _ERROR_CHARS_MAX = 64
 # At debug these write bodies, URLs and statements; at info they say nothing an operator needs.
 _QUIET_LIBRARIES = ("aiohttp", "alembic", "asyncio", "posthog", "sqlalchemy", "urllib3")
@@ -113,12 +115,14 @@ class _Lines:
         exc_info = event_dict.pop("exc_info", None)
         if exc_info:
             event_dict["exception"] = _exception_text(exc_info)
+        own = {name: event_dict.pop(name) for name in _OWN_FIELDS if name in event_dict}
         fields = self._redactor.fields(
             {
                 name: value[:_TEXT_CHARS_MAX] if isinstance(value, str) else value
                 for name, value in event_dict.items()
             }
         )
+        fields |= own
         try:
             return orjson.dumps(fields, option=orjson.OPT_NON_STR_KEYS)
         except TypeError:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache, partial
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -32,6 +33,17 @@ class OpenHolds:
     amount_pico_usd: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Series:
+    """What is counted for each request of one provider and dialect, its labels looked up once."""
+
+    requests: Callable[[str, str], Counter]
+    tokens: Callable[[str], Counter]
+    cost_usd: Counter
+    duration_s: Histogram
+    first_token_s: Histogram
+
+
 class Metrics:
     """Counts what happens. Labels are provider, dialect, outcome, status class and the like.
 
@@ -55,6 +67,7 @@ class Metrics:
         self._duration_s = self._histogram(names.DURATION_S, by_call, _DURATION_BUCKETS_S)
         self._first_token_s = self._histogram(names.FIRST_TOKEN_S, by_call, _FIRST_TOKEN_BUCKETS_S)
         self._added_s = self._histogram(names.ADDED_LATENCY_S, [], _ADDED_BUCKETS_S)
+        self._series: dict[tuple[str, str], _Series] = {}
         self._watched = _Watched()
         self._registry.register(self._watched)
 
@@ -72,16 +85,17 @@ class Metrics:
         """Count a request that held money and has ended."""
         entry, generation = settlement.entry, settlement.generation
         by_call = (entry.provider, entry.dialect)
+        series = self._series_of(by_call)
         status = f"{entry.http_status // 100}xx"
-        self._requests.labels(*by_call, outcome_of(settlement).value, status).inc()
+        series.requests(outcome_of(settlement).value, status).inc()
         for kind, count in _token_types(entry.usage):
             if count > 0:
-                self._tokens.labels(*by_call, kind).inc(count)
+                series.tokens(kind).inc(count)
         # A counter only rises: a negative amount, which no request has, would be refused.
-        self._cost_usd.labels(*by_call).inc(max(0, entry.amounts.total_pico_usd) / PICO_PER_USD)
-        self._duration_s.labels(*by_call).observe(generation.latency_s)
+        series.cost_usd.inc(max(0, entry.amounts.total_pico_usd) / PICO_PER_USD)
+        series.duration_s.observe(generation.latency_s)
         if generation.time_to_first_token_s is not None:
-            self._first_token_s.labels(*by_call).observe(generation.time_to_first_token_s)
+            series.first_token_s.observe(generation.time_to_first_token_s)
         if entry.usage_source is UsageSource.ESTIMATED:
             self._estimates.labels(*by_call).inc()
         if entry.is_ceiling:
@@ -90,6 +104,21 @@ class Metrics:
             self._ttl_upgrades.labels(*by_call).inc(entry.cache_ttl_upgraded)
         if entry.client_aborted:
             self._client_aborts.labels(*by_call).inc()
+
+    def _series_of(self, by_call: tuple[str, str]) -> _Series:
+        series = self._series.get(by_call)
+        if series is None:
+            series = self._series[by_call] = self._new_series(by_call)
+        return series
+
+    def _new_series(self, by_call: tuple[str, str]) -> _Series:
+        return _Series(
+            requests=cache(partial(self._requests.labels, *by_call)),
+            tokens=cache(partial(self._tokens.labels, *by_call)),
+            cost_usd=self._cost_usd.labels(*by_call),
+            duration_s=self._duration_s.labels(*by_call),
+            first_token_s=self._first_token_s.labels(*by_call),
+        )
 
     def guard_decision(
         self, status: BudgetStatus, *, is_admitted: bool, failed_open: bool = False

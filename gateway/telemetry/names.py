@@ -164,6 +164,8 @@ LOG_EVENTS |= {
     "postgres.listener_lost": "The notification connection broke; it is opened again.",
     "postgres.waiting": "The embedded database is still in use by another process.",
     "request.failed": "A fault of the gateway's own.",
+    "relay.failed": "The same, while an answer was being relayed: it is broken off.",
+    "upstream.fast_path_is_off": "The start-up self-test failed: requests go the plain way.",
     "request.refused": "A request was refused before it went upstream.",
     "request.released": "The provider was not reached; the hold ended at no cost.",
     "request.settled": "The one line of a request that held money.",

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 REDACTED = "[redacted]"
 _SECRET_CHARS_MIN = 6
+_NAMES_MAX = 1024
 
 # Longer than the prefix of a key that we show on purpose.
 _GATEWAY_KEY = r"\bgw_[A-Za-z0-9_\-]{12,}"
@@ -59,6 +60,7 @@ class Redactor:
         # The longest first: one may begin with another.
         ordered = sorted(forms, key=len, reverse=True)
         self._known = re.compile("|".join(map(re.escape, ordered))) if ordered else None
+        self._names: dict[str, tuple[str, bool]] = {}
 
     def text(self, text: str) -> str:
         """The text without what is, or may be, a secret."""
@@ -89,14 +91,23 @@ class Redactor:
 
     def fields(self, fields: dict[str, object]) -> dict[str, object]:
         """A copy; a text under a name that means a secret goes whatever it looks like."""
-        return {
-            self.text(name): (
-                REDACTED
-                if isinstance(item, str | bytes) and _CREDENTIAL_FIELD.fullmatch(name)
-                else self.value(item)
-            )
-            for name, item in fields.items()
-        }
+        redacted: dict[str, object] = {}
+        for name, item in fields.items():
+            shown, is_credential = self._names.get(name) or self._judged(name)
+            if isinstance(item, str):
+                redacted[shown] = REDACTED if is_credential else self.text(item)
+            elif is_credential and isinstance(item, bytes):
+                redacted[shown] = REDACTED
+            else:
+                redacted[shown] = self.value(item)
+        return redacted
+
+    def _judged(self, name: str) -> tuple[str, bool]:
+        """A field's name without secrets, and whether it means one; remembered, since few recur."""
+        judged = (self.text(name), _CREDENTIAL_FIELD.fullmatch(name) is not None)
+        if len(self._names) < _NAMES_MAX:
+            self._names[name] = judged
+        return judged
 
 
 def _without_value(match: re.Match[str]) -> str:
