@@ -60,6 +60,10 @@ class PostHogConfig:
     secret_key: Secret | None
     capture_content: bool
 
+    @property
+    def sends_events(self) -> bool:
+        return self.host is not None and self.project_key is not None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyConfig:

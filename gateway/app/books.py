@@ -84,7 +84,15 @@ async def open_ledger(
     listener.start()
     stack.push_async_callback(listener.close)
     stack.push_async_callback(_post_the_rest, poster)
-    books = Books(journal=journal, desk=desk, prices=prices.book, metrics=metrics, clock=clock)
+    books = Books(
+        journal=journal,
+        desk=desk,
+        prices=prices.book,
+        metrics=metrics,
+        clock=clock,
+        # Where no event goes out nothing is to be kept for one.
+        captures_content=config.posthog.capture_content and config.posthog.sends_events,
+    )
     return Ledger(
         books=books,
         keys=keys,

@@ -7,6 +7,7 @@ from gateway.domain.request import Dialect, RequestFacts
 from gateway.meter.anthropic import AnthropicReading
 from gateway.meter.bedrock import BedrockMeter
 from gateway.meter.body import BodyMeter
+from gateway.meter.collecting import CollectingMeter
 from gateway.meter.encoded import IDENTITIES, EncodedMeter
 from gateway.meter.gemini import GeminiMeter
 from gateway.meter.openai_chat import OpenAIChatReading
@@ -15,6 +16,7 @@ from gateway.meter.protocol import Meter
 from gateway.meter.reading import Reading
 from gateway.meter.responses import ResponsesMeter
 from gateway.meter.stream import StreamMeter
+from gateway.wire.content import ContentCollector
 
 __all__ = ["Meter", "meter_for"]
 
@@ -36,9 +38,12 @@ def meter_for(
     content_type: str,
     content_encoding: str | None,
     headers: Sequence[tuple[str, str]] = (),
+    collector: ContentCollector | None = None,
 ) -> Meter:
-    """The meter of one 2xx response."""
+    """The meter of one 2xx response; a collector gets the same bytes, opened."""
     meter = _MAKERS[dialect](_Answer(provider, facts, content_type, headers))
+    if collector is not None:
+        meter = CollectingMeter(meter, collector)
     encoding = (content_encoding or "").strip().lower()
     if encoding in IDENTITIES:
         return meter

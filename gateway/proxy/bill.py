@@ -92,7 +92,7 @@ class Bill:
 
     def _new_meter(self, head: ResponseHead | None) -> Meter:
         """For an answer that never came, a meter that estimates from the request."""
-        request = self._request
+        request, hold = self._request, self._open_hold
         return meter_for(
             dialect=request.dialect,
             provider=request.provider,
@@ -100,4 +100,5 @@ class Bill:
             content_type=SSE_TYPE if head is None else head.header("content-type") or "",
             content_encoding=None if head is None else head.header("content-encoding"),
             headers=() if head is None else head.headers,
+            collector=None if hold is None else hold.content_collector(request.dialect),
         )

@@ -9,7 +9,7 @@ import structlog
 from gateway.domain.clock import Clock
 from gateway.domain.entry import Amounts, Charge, Entry, Generation, Hold, Settlement
 from gateway.domain.errors import GatewayError
-from gateway.domain.request import RequestFacts
+from gateway.domain.request import Dialect, RequestFacts
 from gateway.domain.usage import Measurement, Usage, UsageSource
 from gateway.ledger.journal import Journal
 from gateway.pricing.book import PriceBook
@@ -19,6 +19,7 @@ from gateway.proxy.call import Call
 from gateway.telemetry.logs import settlement_log_fields
 from gateway.telemetry.metrics import Metrics
 from gateway.upstream.providers import Destination
+from gateway.wire.content import ContentCollector, input_content
 
 _log = structlog.get_logger("gateway.settlement")
 
@@ -38,6 +39,8 @@ class Books:
     prices: PriceBook
     metrics: Metrics
     clock: Clock
+    captures_content: bool = False
+    """Prompts and completions go into the journal, and from there to PostHog."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +75,7 @@ class OpenHold:
         self._started_s = books.clock.monotonic_s()
         self._first_token_s: float | None = None
         self._rerouted_from: str | None = None
+        self._collector: ContentCollector | None = None
         self.is_ended = False
 
     def saw_first_token(self) -> None:
@@ -84,6 +88,12 @@ class OpenHold:
         self._rerouted_from = self._destination.provider.name
         self._destination = destination
         self._facts = facts
+
+    def content_collector(self, dialect: Dialect) -> ContentCollector | None:
+        """A new one for an answer in this dialect; None unless content is captured."""
+        if self._books.captures_content:
+            self._collector = ContentCollector(dialect)
+        return self._collector
 
     def release(self, error: GatewayError) -> None:
         """End the hold at no cost: nothing of the request reached the provider."""
@@ -188,8 +198,10 @@ class OpenHold:
         return detail
 
     def _generation(self, outcome: Outcome) -> Generation:
+        call, collector = self._call, self._collector
+        captures = self._books.captures_content
         return Generation(
-            team_name=self._call.principal.team_name,
+            team_name=call.principal.team_name,
             is_streaming=self._facts.is_streaming,
             base_url=self._destination.provider.base_url,
             latency_s=self._books.clock.monotonic_s() - self._started_s,
@@ -197,7 +209,9 @@ class OpenHold:
             effort=self._facts.effort,
             error=outcome.error,
             save_mode=self._breakpoints_upgraded > 0,
-            attribution=self._call.attribution,
+            attribution=call.attribution,
+            input_json=input_content(call.dialect, call.body) if captures else None,
+            output_json=None if collector is None else collector.output_json(),
         )
 
 
