@@ -47,6 +47,7 @@ class Proxy:
         Raises:
             GatewayError: nothing has been sent to the client; the edge answers for us.
         """
+        called_s = self._books.clock.monotonic_s()
         # All that may refuse the request comes before the hold, so that a hold is never orphaned.
         route = self._preparation.route(call)
         if route.destination.provider.is_simulated:
@@ -73,6 +74,7 @@ class Proxy:
             breakpoints_upgraded=prepared.breakpoints_upgraded,
             books=self._books,
         )
+        self._books.metrics.added_latency(open_hold.started_s - called_s)
         await self._relay(prepared.request, reply, open_hold)
 
     async def budget_view(self, team_id: TeamId) -> BudgetView:

@@ -72,7 +72,7 @@ class OpenHold:
         self._destination = destination
         self._breakpoints_upgraded = breakpoints_upgraded
         self._books = books
-        self._started_s = books.clock.monotonic_s()
+        self.started_s = books.clock.monotonic_s()
         self._first_token_s: float | None = None
         self._rerouted_from: str | None = None
         self._collector: ContentCollector | None = None
@@ -81,7 +81,7 @@ class OpenHold:
     def saw_first_token(self) -> None:
         """Remember when the first content came; later calls change nothing."""
         if self._first_token_s is None:
-            self._first_token_s = self._books.clock.monotonic_s() - self._started_s
+            self._first_token_s = self._books.clock.monotonic_s() - self.started_s
 
     def rerouted(self, destination: Destination, facts: RequestFacts) -> None:
         """Another provider answers instead: it is the one that is priced and booked."""
@@ -204,7 +204,7 @@ class OpenHold:
             team_name=call.principal.team_name,
             is_streaming=self._facts.is_streaming,
             base_url=self._destination.provider.base_url,
-            latency_s=self._books.clock.monotonic_s() - self._started_s,
+            latency_s=self._books.clock.monotonic_s() - self.started_s,
             time_to_first_token_s=self._first_token_s,
             effort=self._facts.effort,
             error=outcome.error,

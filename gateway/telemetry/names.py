@@ -126,7 +126,7 @@ COST_USD = _metric("gateway_cost_usd_total", "Cost in USD, for graphs: the ledge
 DURATION_S = _metric("gateway_request_duration_seconds", "From the hold to the settlement.")
 FIRST_TOKEN_S = _metric("gateway_time_to_first_token_seconds", "To the first content.")
 ADDED_LATENCY_S = _metric(
-    "gateway_added_latency_seconds", "Time the gateway itself adds before the request goes up."
+    "gateway_added_latency_seconds", "From a request in hand to its going up: the gateway's own."
 )
 HOLDS_OPEN = _metric("gateway_holds_open", "Requests that hold money now.")
 HOLDS_USD = _metric("gateway_holds_usd", "What they hold, in USD.")
@@ -158,10 +158,32 @@ LOG_LIBRARY = _log_event("library.message", "A message of a library, redacted.")
 
 LOG_EVENTS |= {
     "admin.unavailable": "The admin listener could not be opened; clients are served.",
+    "budget.database_fails": "Budgets could not be read or leased: the fail mode decides.",
+    "budget.database_is_back": "Budgets are read and leased again.",
+    "budget.failed": "The upkeep of budgets failed in a way nobody foresaw; it goes on.",
     "config.unused": "Settings that this start does not use.",
     "config.warning": "A setting that is allowed and dangerous.",
+    "flags.client_failed": "The client of PostHog's flags failed; what it knew last holds.",
+    "flags.not_loaded": "Flag definitions did not come in time: closed until they do.",
+    "flags.unavailable": "PostHog gave no flag definitions: closed until it does.",
+    "journal.damaged": "Records of the journal could not be read; they are passed.",
+    "journal.degraded": "The disk takes nothing: new records are in memory alone.",
+    "journal.disk_failed": "A sync, a close or a deletion failed.",
+    "journal.healed": "The disk takes records again.",
+    "journal.lost_at_close": "Records in memory that no disk took are lost with this process.",
+    "journal.made_room": "Records that waited for events alone were given up, for the ledger's.",
+    "journal.record_lost": "Neither disk nor memory took an entry: it is in this line.",
+    "keys.database_unavailable": "Keys could not be read; those known so far hold.",
+    "keys.database_resumed": "Keys are read again.",
+    "poster.dead_letter": "The ledger refuses this entry for good: it is among the dead letters.",
+    "poster.failed": "Entries could not be posted; they are posted again.",
+    "poster.listener_failed": "A total that was posted could not be applied in this process.",
+    "poster.resumed": "Entries are posted again.",
+    "postgres.died": "The embedded server ended by itself; it is started again.",
     "postgres.listener_callback_failed": "A notification could not be applied.",
     "postgres.listener_lost": "The notification connection broke; it is opened again.",
+    "postgres.not_restarted": "The embedded server did not come up; it is tried again.",
+    "postgres.restarted": "The embedded server that ended was started again.",
     "postgres.waiting": "The embedded database is still in use by another process.",
     "request.failed": "A fault of the gateway's own.",
     "relay.failed": "The same, while an answer was being relayed: it is broken off.",
@@ -171,6 +193,9 @@ LOG_EVENTS |= {
     "request.settled": "The one line of a request that held money.",
     "request.unparsable": "Bytes that are not HTTP.",
     "prices.not_read": "The operator's prices could not be read; those known so far hold.",
+    "recovery.corrupt": "A record of a dead worker's journal is damaged: it is a dead letter.",
+    "recovery.done": "The journal of a dead worker is in the ledger.",
+    "recovery.failed": "The journal of a dead worker could not be read or posted; tried again.",
     "serve.draining": "No new requests; running ones end.",
     "serve.ready": "The listeners are open.",
     "serve.simulated": "No credential is set: a simulated provider answers.",

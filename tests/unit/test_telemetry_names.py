@@ -82,6 +82,13 @@ def test_log_events_emitted_and_registered_are_the_same(checkout):
     assert logged_names(checkout) | {names.LOG_LIBRARY} == set(names.LOG_EVENTS)
 
 
+def test_every_logger_is_called_log_so_that_no_event_is_overlooked(checkout):
+    for path in (checkout / "gateway").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Assign) and "structlog.get_logger(" in ast.unparse(node.value):
+                assert ast.unparse(node.targets[0]) == "_log", path
+
+
 def test_every_name_has_a_description_that_is_a_sentence():
     for registry in (names.EVENT_PROPERTIES, names.METRICS, names.LOG_EVENTS):
         assert all(text[0].isupper() or text[0] == "`" for text in registry.values())
