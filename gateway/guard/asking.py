@@ -61,6 +61,16 @@ def take_answer(
     return min(added, lease.available)
 
 
+def was_refused(ask: LeaseAsk, answer: LeaseAnswer, *, granted_before: int) -> bool:
+    """The ledger granted nothing, although somebody waits for it.
+
+    Where it did grant and nobody is served, overruns took it meanwhile, or it had ended the lease
+    that was counted on: then it is asked again.
+    """
+    unmoved = {ask.committed_pico_usd, max(granted_before, ask.committed_pico_usd)}
+    return ask.min_pico_usd > 0 and answer.granted_pico_usd in unmoved
+
+
 def wants_slice(account: Account) -> bool:
     """Ask ahead of need: less than a quarter of a slice is left, half a second's worth."""
     if account.is_near or not account.enforces:

@@ -13,7 +13,7 @@ from gateway.domain.clock import Clock
 from gateway.domain.ids import TeamId
 from gateway.domain.lease import BudgetReading
 from gateway.guard.account import Account
-from gateway.guard.asking import make_ask, take_answer, wants_upkeep
+from gateway.guard.asking import make_ask, take_answer, wants_upkeep, was_refused
 from gateway.ledger.lease_client import LeaseClient
 from gateway.postgres.errors import DATA_ERRORS, INFRASTRUCTURE_ERRORS
 from gateway.proxy.budget_accounts import BudgetAccounts
@@ -221,7 +221,8 @@ class BudgetSync:
             if account.is_stale or not account.enforces:
                 self._waiters.answer(account, Outcome.AGAIN)
                 return
-            if not self._waiters.serve(account, asked, spendable, now_s):
+            refused = was_refused(ask, answer, granted_before=granted_before)
+            if not self._waiters.serve(account, asked, spendable, now_s, was_refused=refused):
                 return
 
     async def _ask(

@@ -48,11 +48,17 @@ class Waiters:
         return list(waiting)
 
     def serve(
-        self, account: Account, asked: Sequence[Waiter], spendable: int, now_s: float
+        self,
+        account: Account,
+        asked: Sequence[Waiter],
+        spendable: int,
+        now_s: float,
+        *,
+        was_refused: bool,
     ) -> bool:
         """Hold for those who fit; True where others remain to be asked for.
 
-        Where none of those asked for fits the ledger has said no, and they are denied.
+        Where none of those asked for fits and the ledger has said no, they are denied.
         """
         for waiter in self.of(account):
             if waiter.need_pico_usd > spendable:
@@ -62,7 +68,7 @@ class Waiters:
             account.demand.use(waiter.need_pico_usd)
             waiter.future.set_result(Outcome.HELD)
         left = [waiter for waiter in asked if not waiter.future.done()]
-        if left and len(left) == len(asked):
+        if was_refused and left and len(left) == len(asked):
             account.denied(left[0].need_pico_usd, now_s)
             for waiter in left:
                 waiter.future.set_result(Outcome.DENIED)

@@ -259,3 +259,19 @@ async def test_strict_holds_while_connections_break_and_answers_are_lost(
         assert await spent_usd(database, team) <= 25
         assert await wait_for_no_holds(database, team) is not None
         assert await fits_again(workers[0], database, team, Decimal(25))
+
+
+async def test_an_overrun_while_the_ledger_is_asked_refuses_nobody(flaky, make_team):
+    """What was granted meanwhile pays for the overrun: it says nothing about the cap."""
+    own, proxy = flaky
+    team = await make_team(cap_usd=1000)
+    running = own.hold(team, await own.admit(team, CENT, CENT))
+    proxy.freeze()
+    waiting = asyncio.ensure_future(own.admit(team, 100 * CENT, CENT))
+    await asyncio.sleep(0.1)
+    own.settle(running, 5 * USD)
+    await proxy.restore()
+    admission = await waiting
+    assert admission.is_admitted
+    assert not admission.failed_open
+    own.release(own.hold(team, admission))
