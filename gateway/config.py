@@ -56,6 +56,16 @@ class Config:
     unused_names: tuple[str, ...]
     """Settings that are set and known, but that this release does not act on."""
 
+    @property
+    def free_upstreams(self) -> frozenset[str]:
+        """Upstreams on hardware of one's own, at an explicit zero."""
+        return frozenset(upstream.name for upstream in self.upstreams if upstream.is_free)
+
+    @property
+    def base_urls(self) -> dict[str, str]:
+        """Of the providers that have one set: some hosts have a surcharge."""
+        return {name: each.base_url for name, each in self.providers.items() if each.base_url}
+
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> "Config":
         """Read and check every setting.
@@ -98,6 +108,16 @@ class Config:
         )
         reader.finish()
         return config
+
+
+def providers_from_env() -> tuple[frozenset[str], dict[str, str]]:
+    """The upstreams that are free, and the providers' base URLs, for commands that price.
+
+    Raises:
+        ConfigError: lists every problem at once.
+    """
+    config = Config.from_env()
+    return config.free_upstreams, config.base_urls
 
 
 def database_from_env(environ: Mapping[str, str] | None = None) -> DatabaseConfig:

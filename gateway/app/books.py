@@ -66,7 +66,7 @@ async def open_ledger(
     keys = KeyDirectory(connections["keys"], clock=clock)
     await keys.start()
     stack.push_async_callback(keys.close)
-    prices = SetPrices(PriceBook.load(clock.now()), PriceRows(connections["report"]))
+    prices = SetPrices(_price_book(config, clock), PriceRows(connections["report"]))
     prices.start()
     stack.push_async_callback(prices.close)
 
@@ -98,6 +98,13 @@ async def open_ledger(
         keys=keys,
         usage=UsageReport(connections["report"]),
         report_connection=connections["report"],
+    )
+
+
+def _price_book(config: Config, clock: Clock) -> PriceBook:
+    """Which upstreams are free, and where the others are, is the configuration's to say."""
+    return PriceBook.load(
+        clock.now(), free_providers=config.free_upstreams, base_urls=config.base_urls
     )
 
 

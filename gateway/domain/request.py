@@ -38,6 +38,8 @@ class RequestFacts:
     effort: str | None = None
     cache_ttls: tuple[str, ...] = ()
     """TTLs (`5m` or `1h`) of the cache breakpoints in the body that goes upstream, in order."""
+    also_models: tuple[str, ...] = ()
+    """Other models that the body lets the provider answer with, instead of `model`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

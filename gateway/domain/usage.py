@@ -17,8 +17,8 @@ class UsageSource(StrEnum):
 class Usage:
     """Billable counts of one model's work: all disjoint, but for reasoning, inside output.
 
-    Audio and image counts are disjoint from the text counts as well: `input_uncached_tokens` holds
-    none of them.
+    Audio and image counts are disjoint from the text counts as well: `input_uncached_tokens` and
+    `output_tokens` hold none of them.
     """
 
     input_uncached_tokens: int = 0
@@ -33,7 +33,15 @@ class Usage:
     cache_read_audio_tokens: int = 0
     output_audio_tokens: int = 0
     input_image_tokens: int = 0
+    output_image_tokens: int = 0
+    input_audio_ms: int = 0
+    """Sound that is billed by its length and not by tokens."""
     web_search_requests: int = 0
+    web_search_preview_requests: int = 0
+    """Searches by OpenAI's older tool, which has a price of its own."""
+    file_search_calls: int = 0
+    container_gigabytes: int = 0
+    """Sandboxes that a tool started, by the gigabytes that each was given."""
 
     @property
     def input_tokens(self) -> int:
@@ -49,11 +57,26 @@ class Usage:
             + self.input_image_tokens
         )
 
+    @property
+    def all_output_tokens(self) -> int:
+        """Everything the model wrote, sound and images included."""
+        return self.output_tokens + self.output_audio_tokens + self.output_image_tokens
+
+    def folded_counts(self) -> dict[str, int]:
+        """Counts that the ledger has no column of their own for, of which there are some."""
+        return {name: count for name in FOLDED_COUNTS if (count := getattr(self, name))}
+
     def plus(self, other: Self) -> "Usage":
         """The sum of both, count by count."""
         return Usage(**{name: getattr(self, name) + getattr(other, name) for name in _COUNTS})
 
 
+FOLDED_COUNTS = (
+    *("cache_write_unsplit_tokens", "input_audio_tokens", "cache_read_audio_tokens"),
+    *("output_audio_tokens", "input_image_tokens", "output_image_tokens", "input_audio_ms"),
+    *("web_search_preview_requests", "file_search_calls", "container_gigabytes"),
+)
+"""Posted with what they are billed beside, or not at all: `detail.counts` of an entry has them."""
 _COUNTS = tuple(field.name for field in fields(Usage))
 
 

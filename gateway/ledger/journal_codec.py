@@ -36,6 +36,8 @@ USAGE_FIELDS = (
     *("cache_write_1h_tokens", "cache_write_unsplit_tokens", "output_tokens", "reasoning_tokens"),
     *("input_audio_tokens", "cache_read_audio_tokens", "output_audio_tokens"),
     *("input_image_tokens", "web_search_requests"),
+    *("output_image_tokens", "input_audio_ms", "web_search_preview_requests"),
+    *("file_search_calls", "container_gigabytes"),
 )
 AMOUNT_FIELDS = (
     *("input_pico_usd", "cache_read_pico_usd", "cache_write_pico_usd", "output_pico_usd"),

@@ -157,7 +157,8 @@ def _columns(entries: Sequence[Entry]) -> list[list[Any]]:
     """One list a column, in the order of `ledger.post_entries`.
 
     The ledger has no columns for audio and images: their tokens go with the text that is read,
-    cached or written beside them, as their amounts do; `detail` has them apart.
+    cached or written beside them, as their amounts do; `detail` has them apart. So it has the
+    seconds of sound, and the calls of tools other than searches.
     """
     usages = [entry.usage for entry in entries]
     amounts = [entry.amounts for entry in entries]
@@ -175,9 +176,9 @@ def _columns(entries: Sequence[Entry]) -> list[list[Any]]:
         [u.cache_read_tokens + u.cache_read_audio_tokens for u in usages],
         [u.cache_write_5m_tokens + u.cache_write_unsplit_tokens for u in usages],
         [usage.cache_write_1h_tokens for usage in usages],
-        [usage.output_tokens + usage.output_audio_tokens for usage in usages],
+        [usage.all_output_tokens for usage in usages],
         [usage.reasoning_tokens for usage in usages],
-        [usage.web_search_requests for usage in usages],
+        [u.web_search_requests + u.web_search_preview_requests for u in usages],
         [amount.input_pico_usd for amount in amounts],
         [amount.cache_read_pico_usd for amount in amounts],
         [amount.cache_write_pico_usd for amount in amounts],

@@ -54,7 +54,7 @@ def completed_parts(
     missing_input = 0 if told.input_tokens else estimated_input_tokens(facts)
     missing_output = 0
     if seen_output_tokens is not None:
-        told_output = told.output_tokens + told.output_audio_tokens
+        told_output = told.all_output_tokens
         seen = max(seen_output_tokens, told_output)
         missing_output = max(estimated_output_tokens(facts, seen) - told_output, 0)
     first = parts[0] if parts else UsagePart(model=None, usage=Usage())

@@ -199,7 +199,7 @@ class GeminiMeter(Meter):
             gemini.usage_from(metadata, reader),
             web_search_requests=gemini.billed_searches(self._queries, model),
         )
-        is_certain = not reader.is_doubtful and not gemini.has_drawn(metadata)
+        is_certain = not reader.is_doubtful and not gemini.has_filmed(metadata)
         return (UsagePart(model=None, usage=usage),), is_certain
 
     def _usage_raw(self, usage: Mapping[str, object]) -> dict[str, object] | None:

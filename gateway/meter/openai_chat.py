@@ -1,6 +1,7 @@
 """Reads OpenAI chat, completions and embeddings, and the many who speak like them."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import ClassVar
 
 from gateway.domain.request import RequestFacts
@@ -73,17 +74,25 @@ class OpenAIChatReading:
     def measurement(self, seen: Seen) -> Measurement:
         reader = CountReader()
         usage = openai_chat.usage_from(self._usage, self._provider, reader)
+        searches_always = openai_chat.searches_always(
+            self._provider, self._model or self._facts.model
+        )
+        if searches_always:
+            usage = replace(usage, web_search_preview_requests=1)
         parts: tuple[UsagePart, ...] = (UsagePart(model=None, usage=usage),)
         is_told = self.usage_count > 0 and (self._is_final or self.is_ended)
         cost_pico_usd = None
         if is_told:
             cost_pico_usd = reported_cost_pico_usd(self._provider, self._usage_text)
         source = UsageSource.EXACT if cost_pico_usd is None else UsageSource.PROVIDER_REPORTED
-        has_counts = usage.input_tokens > 0 or usage.output_tokens > 0
+        has_counts = usage.input_tokens > 0 or usage.all_output_tokens > 0
         if not is_told or not has_counts or reader.is_doubtful or seen.is_damaged:
             source = UsageSource.ESTIMATED
             seen_tokens = seen.output_tokens() if self._has_output else None
             parts = completed_parts(parts, self._facts, seen_tokens)
+        elif searches_always:
+            # One at least, and perhaps more.
+            source = UsageSource.ESTIMATED
         tier = self._service_tier or text(self._usage, "service_tier")
         return Measurement(
             parts=parts,

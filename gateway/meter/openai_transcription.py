@@ -1,4 +1,4 @@
-"""Reads OpenAI transcriptions: tokens where the model bills by them."""
+"""Reads OpenAI transcriptions: tokens or seconds, whichever the model bills by."""
 
 from collections.abc import Mapping
 from typing import ClassVar
@@ -24,6 +24,7 @@ class OpenAITranscriptionReading:
         self._facts = facts
         self._provider = provider
         self._usage: Mapping[str, object] = {}
+        self._body: Mapping[str, object] = {}
         self._model: str | None = None
         self._error_type: str | None = None
 
@@ -43,6 +44,7 @@ class OpenAITranscriptionReading:
 
     def take_body(self, document: Mapping[str, object], data: bytes) -> None:
         self.take_event(document, data)
+        self._body = document
         self.is_ended = True
 
     def text_bytes(self, document: Mapping[str, object]) -> int:
@@ -54,15 +56,16 @@ class OpenAITranscriptionReading:
     def measurement(self, seen: Seen) -> Measurement:
         reader = CountReader()
         usage = openai_transcription.usage_from(self._usage, reader)
+        is_told = self.is_ended and openai_transcription.is_told(self._usage)
+        is_certain = is_told and not reader.is_doubtful and not seen.is_damaged
+        if not is_certain and not usage.input_audio_ms:
+            usage = usage.plus(openai_transcription.with_duration(self._body, reader))
         parts: tuple[UsagePart, ...] = (UsagePart(model=None, usage=usage),)
-        is_told = self.is_ended and openai_transcription.is_by_tokens(self._usage)
-        source = UsageSource.EXACT
-        if not is_told or reader.is_doubtful or seen.is_damaged:
-            source = UsageSource.ESTIMATED
+        if not is_certain and not usage.input_audio_ms:
             parts = completed_parts(parts, self._facts, seen.output_tokens())
         return Measurement(
             parts=parts,
-            source=source,
+            source=UsageSource.EXACT if is_certain else UsageSource.ESTIMATED,
             response_model=self._model,
             usage_raw=dict(self._usage) or None,
             is_complete=self.is_ended,

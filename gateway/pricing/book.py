@@ -1,7 +1,7 @@
 """The price book: what a measured generation costs, and what a call may cost before it is made."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from gateway.domain.entry import Amounts, Charge
@@ -10,13 +10,14 @@ from gateway.domain.usage import Measurement, UsageSource
 from gateway.pricing import bounds as bounding
 from gateway.pricing import charge as charging
 from gateway.pricing.bounds import BoundCard, HoldBounds
-from gateway.pricing.cards import CardMaker, RawSelectors
+from gateway.pricing.cards import CardMaker, RawSelectors, Terms
 from gateway.pricing.charge import Parts
 from gateway.pricing.compile import RateCard
 from gateway.pricing.expectation import Expectations
 from gateway.pricing.multipliers import is_discounted
 from gateway.pricing.overrides import PriceOverride
 from gateway.pricing.resolve import NAME_CHARS_MAX, BoundedCache
+from gateway.pricing.surcharges import host_region
 
 _CARDS_MAX = 4096
 UNBILLED = "unbilled"
@@ -41,20 +42,35 @@ class PriceBook:
         self._maker = maker
         self._cards: BoundedCache[_CardKey, RateCard] = BoundedCache(_CARDS_MAX)
         self._part_cards: BoundedCache[_PartKey, RateCard] = BoundedCache(_CARDS_MAX)
-        self._bounds: BoundedCache[_PartKey, BoundCard] = BoundedCache(_CARDS_MAX)
+        self._bound_cards: BoundedCache[_PartKey, BoundCard] = BoundedCache(_CARDS_MAX)
         self._expectations = Expectations()
 
     @classmethod
-    def load(cls, now: datetime, overrides: Iterable[PriceOverride] = ()) -> "PriceBook":
-        """The pinned price data as of `now`, under the operator's own prices. No network."""
-        return cls(CardMaker(now, overrides))
+    def load(
+        cls,
+        now: datetime,
+        overrides: Iterable[PriceOverride] = (),
+        *,
+        free_providers: Iterable[str] = (),
+        base_urls: Mapping[str, str] | None = None,
+    ) -> "PriceBook":
+        """The pinned price data as of `now`, under the operator's own prices. No network.
+
+        `free_providers` run on hardware of one's own: all of theirs that has no price set is an
+        explicit zero. `base_urls` are those of the providers, since some hosts have a surcharge.
+        """
+        terms = Terms(
+            free_providers=frozenset(free_providers),
+            regions={name: host_region(url) for name, url in (base_urls or {}).items()},
+        )
+        return cls(CardMaker(now, overrides, terms))
 
     def set_overrides(self, overrides: Iterable[PriceOverride]) -> None:
         """Replace the operator's prices at once, as after `gateway price set`."""
         self._maker.set_overrides(overrides)
         self._cards.clear()
         self._part_cards.clear()
-        self._bounds.clear()
+        self._bound_cards.clear()
 
     def charge(
         self,
@@ -99,7 +115,18 @@ class PriceBook:
         )
 
     def bounds(self, *, provider: str, facts: RequestFacts, at: datetime) -> HoldBounds:
-        """What to hold for a call: its expected and its worst cost. Takes no tokenizer."""
+        """What to hold for a call: its expected and its worst cost. Takes no tokenizer.
+
+        Where the provider may answer with another model of a list, the worst is the dearest's.
+        """
+        bounds = self._bounds_of(provider, facts, at)
+        for model in facts.also_models:
+            also = self._bounds_of(provider, replace(facts, model=model), at)
+            if also.worst_pico_usd > bounds.worst_pico_usd:
+                bounds = replace(bounds, worst_pico_usd=also.worst_pico_usd)
+        return bounds
+
+    def _bounds_of(self, provider: str, facts: RequestFacts, at: datetime) -> HoldBounds:
         return bounding.hold_bounds(
             self._bound_card(provider, facts, at),
             facts,
@@ -125,9 +152,7 @@ class PriceBook:
         input_pico_usd = (
             amounts.input_pico_usd + amounts.cache_read_pico_usd + amounts.cache_write_pico_usd
         )
-        output_tokens = sum(
-            part.usage.output_tokens + part.usage.output_audio_tokens for part in measurement.parts
-        )
+        output_tokens = sum(part.usage.all_output_tokens for part in measurement.parts)
         self._expectations.observe(
             provider,
             facts.model,
@@ -186,8 +211,8 @@ class PriceBook:
                     own = card
                 else:
                     prefix = f"{part.model}/"
-            priced = charging.price_part(own, part.usage)
-            total = charging.add(total, (*priced.parts[:4], 0, priced.parts[5]))
+            priced = charging.price_part(own, part.usage, requests=0)
+            total = charging.add(total, priced.parts)
             is_ceiling = is_ceiling or own.is_ceiling
             rates.update((prefix + kind, rate) for kind, rate in priced.rates.items())
         return total, rates, is_ceiling
@@ -196,7 +221,7 @@ class PriceBook:
         name, tier = facts.model, facts.service_tier
         selectors = (tier, facts.speed, facts.inference_geo)
         key = (provider, name, selectors)
-        card = self._bounds.get(key)
+        card = self._bound_cards.get(key)
         if card is None or not card.valid_from <= at < card.valid_until:
             plain_tier = None if is_discounted(tier) else tier
             own = self._maker.card(provider, (name,), (plain_tier, *selectors[1:]), at)
@@ -205,7 +230,7 @@ class PriceBook:
                 also = self._maker.card(provider, (name,), (None, None, facts.inference_geo), at)
             card = bounding.bound_card(own, also, name)
             if _is_short(name, *selectors):
-                self._bounds.put(key, card)
+                self._bound_cards.put(key, card)
         return card
 
 

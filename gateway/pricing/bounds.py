@@ -93,9 +93,13 @@ def _dearest_until(start: int, cards: list[RateCard], scale: int) -> BoundRow:
         max(_uncached_rate(row) * factor for row, factor in rows),
         max(_written_rate(row) * factor for row, factor in rows),
         max(max(_written_rate(row), row.cache_write_1h) * factor for row, factor in rows),
-        max(max(row.output, row.reasoning, row.output_audio) * factor for row, factor in rows),
+        max(_output_rate(row) * factor for row, factor in rows),
         max(row.request * factor for row, factor in rows),
     )
+
+
+def _output_rate(row: RateRow) -> int:
+    return max(row.output, row.reasoning, row.output_audio, row.output_image)
 
 
 def _written_rate(row: RateRow) -> int:

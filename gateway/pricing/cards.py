@@ -1,13 +1,14 @@
 """Makes rate cards: a model's set or published prices under selectors, or a ceiling."""
 
-from collections.abc import Iterable
-from dataclasses import replace
-from datetime import datetime
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from gateway.pricing import source
 from gateway.pricing.ceiling import Ceilings
-from gateway.pricing.compile import PriceRow, RateCard, compile_rows
+from gateway.pricing.compile import PriceRow, RateCard, compile_rows, costless_row
+from gateway.pricing.fees import with_fees
 from gateway.pricing.multipliers import Selectors, select, select_set, selectors_of
 from gateway.pricing.overrides import FAR_FUTURE, FAR_PAST, Overrides, PriceOverride
 from gateway.pricing.resolve import Resolved, Resolver, window
@@ -16,11 +17,24 @@ RawSelectors = tuple[str | None, str | None, str | None]
 """Service tier, speed, geography, as a response or a request said them."""
 
 
+COSTLESS = "self-hosted-free"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What the operator's configuration says of the providers: which are free, and where."""
+
+    free_providers: frozenset[str] = frozenset()
+    regions: Mapping[str, str | None] = field(default_factory=dict)
+    """The region of a provider's host, where its name tells one."""
+
+
 class CardMaker:
     """Published prices, the operator's over them, ceilings under them."""
 
-    def __init__(self, now: datetime, overrides: Iterable[PriceOverride]) -> None:
+    def __init__(self, now: datetime, overrides: Iterable[PriceOverride], terms: Terms) -> None:
         self._now = now
+        self._terms = terms
         self._resolver = Resolver()
         self._ceilings = Ceilings(now)
         self._overrides = Overrides(overrides)
@@ -32,7 +46,7 @@ class CardMaker:
         self, provider: str, names: tuple[str, ...], raw: RawSelectors, at: datetime
     ) -> RateCard:
         """The card of the first name that has a price, else the provider's ceiling."""
-        selectors = selectors_of(provider, *raw)
+        selectors = self._selectors(provider, raw)
         for name in names:
             card = self._priced(provider, name, selectors, at)
             if card is not None:
@@ -57,10 +71,10 @@ class CardMaker:
 
         A speed is the main model's: a part whose model has no such speed ran at its plain one.
         """
-        selectors = selectors_of(provider, *raw)
+        selectors = self._selectors(provider, raw)
         card = self._priced(provider, name, selectors, at)
         if card is not None and card.is_ceiling and selectors.speed is not None and main is None:
-            unhurried = selectors_of(provider, raw[0], None, raw[2])
+            unhurried = replace(selectors, speed=None)
             card = self._priced(provider, name, unhurried, at)
         if card is not None:
             return card
@@ -68,11 +82,13 @@ class CardMaker:
 
     def own_card(self, provider: str, name: str, at: datetime) -> RateCard | None:
         """The plain card of a model, None where it has no price of its own."""
-        return self._priced(provider, name, Selectors(), at)
+        return self._priced(provider, name, self._selectors(provider, (None, None, None)), at)
 
     def knows(self, provider: str, name: str) -> bool:
         found = self._overrides.find(provider, name, self._now)
         if found is not None and found.override is not None:
+            return True
+        if provider in self._terms.free_providers:
             return True
         return self._resolver.resolve(provider, name, self._now) is not None
 
@@ -85,6 +101,9 @@ class CardMaker:
             }
         )
 
+    def _selectors(self, provider: str, raw: RawSelectors) -> Selectors:
+        return selectors_of(provider, *raw, self._terms.regions.get(provider))
+
     def _priced(
         self, provider: str, name: str, selectors: Selectors, at: datetime
     ) -> RateCard | None:
@@ -93,21 +112,42 @@ class CardMaker:
         if found is not None:
             valid_from, valid_until = found.valid_from, found.valid_until
             if found.override is not None:
-                selection = select_set(name, selectors)
-                return _compiled(
-                    found.override.rows(),
-                    selection.factor,
-                    model_id=name,
-                    price_version=found.override.price_version,
-                    valid=(valid_from, valid_until),
-                    is_ceiling=selection.is_ceiling,
-                )
+                return _set(found.override, selectors, at, (valid_from, valid_until))
+        if provider in self._terms.free_providers:
+            return _compiled(
+                [costless_row()],
+                Decimal(1),
+                model_id=name,
+                price_version=COSTLESS,
+                valid=(valid_from, valid_until),
+                is_ceiling=False,
+            )
         resolved = self._resolver.resolve(provider, name, at)
         if resolved is None:
             return None
         day_from, day_until = window(resolved.model, at)
         valid = (max(valid_from, day_from), min(valid_until, day_until))
         return _published(resolved, selectors, at, valid)
+
+
+def _set(
+    override: PriceOverride,
+    selectors: Selectors,
+    at: datetime,
+    valid: tuple[datetime, datetime],
+) -> RateCard:
+    # By the day, since fees of tools may change on one.
+    midnight = at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    selection = select_set(override.model, selectors)
+    rows = with_fees(override.rows(), override.provider, override.model, midnight.date())
+    return _compiled(
+        rows,
+        selection.factor,
+        model_id=override.model,
+        price_version=override.price_version,
+        valid=(max(valid[0], midnight), min(valid[1], midnight + timedelta(days=1))),
+        is_ceiling=selection.is_ceiling,
+    )
 
 
 def _published(
@@ -118,7 +158,7 @@ def _published(
     if not rows:
         return None
     return _compiled(
-        rows,
+        with_fees(rows, selectors.provider, resolved.model.id, at.astimezone(UTC).date()),
         selection.factor,
         model_id=resolved.model.id,
         price_version=source.PRICE_VERSION,

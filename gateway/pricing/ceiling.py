@@ -1,13 +1,14 @@
 """What an unpriced model is charged: for each kind of token its provider's dearest rate."""
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 
 from genai_prices.types import ModelInfo
 
 from gateway.pricing import source
 from gateway.pricing.compile import PriceRow, RateCard, compile_rows, dearest, price_rows
+from gateway.pricing.fees import with_fees
 from gateway.pricing.multipliers import Selectors, select_unknown
 from gateway.pricing.overrides import FAR_FUTURE, FAR_PAST
 
@@ -17,6 +18,7 @@ class Ceilings:
 
     def __init__(self, at: datetime) -> None:
         self._at = at
+        self._day = at.astimezone(UTC).date()
         self._rows: dict[tuple[str, bool], PriceRow] = {}
         self._cards: dict[tuple[str, bool, Decimal], RateCard] = {}
 
@@ -38,15 +40,23 @@ class Ceilings:
             models = source.models_of(provider) or [
                 model for name in source.REFERENCE_PROVIDERS for model in source.models_of(name)
             ]
-            row = self._rows[key] = dearest(self._all_rows(models, has_surcharges=has_surcharges))
+            row = self._rows[key] = dearest(
+                row
+                for model in models
+                for row in with_fees(
+                    self._rows_of(model, has_surcharges=has_surcharges),
+                    provider,
+                    model.id,
+                    self._day,
+                )
+            )
         return row
 
-    def _all_rows(self, models: Iterable[ModelInfo], *, has_surcharges: bool) -> Iterable[PriceRow]:
-        for model in models:
-            yield from price_rows(model.get_prices(self._at)) or ()
-            if has_surcharges:
-                for variant in model.price_variants or ():
-                    yield from price_rows(model.get_prices(self._at, variant.when)) or ()
+    def _rows_of(self, model: ModelInfo, *, has_surcharges: bool) -> Iterable[PriceRow]:
+        yield from price_rows(model.get_prices(self._at)) or ()
+        if has_surcharges:
+            for variant in model.price_variants or ():
+                yield from price_rows(model.get_prices(self._at, variant.when)) or ()
 
     @staticmethod
     def _compiled(row: PriceRow) -> RateCard:

@@ -4,10 +4,13 @@ from dataclasses import astuple, dataclass
 
 from gateway.domain.entry import Amounts
 from gateway.domain.usage import Usage
-from gateway.pricing.compile import RateCard
+from gateway.pricing.compile import RateCard, RateRow
 
 Parts = tuple[int, int, int, int, int, int]
-"""Input, cache read, cache write, output, request, web search: the order of `Amounts`."""
+"""Input, cache read, cache write, output, request, web search: the order of `Amounts`.
+
+The request's part has the fees of all tools but searches.
+"""
 
 _OUTPUT = 3
 _REQUEST = 4
@@ -21,8 +24,11 @@ class Priced:
     rates: dict[str, str]
 
 
-def price_part(card: RateCard, usage: Usage) -> Priced:
-    """Price one model's share; the prompt's length, cached tokens included, picks the tier."""
+def price_part(card: RateCard, usage: Usage, *, requests: int = 1) -> Priced:
+    """Price one model's share; the prompt's length, cached tokens included, picks the tier.
+
+    `requests` is 0 where another share of the same answer bears the fee of the request.
+    """
     rows = card.rows
     row = rows[0] if len(rows) == 1 else card.row_for(usage.input_tokens)
     output = usage.output_tokens
@@ -30,23 +36,44 @@ def price_part(card: RateCard, usage: Usage) -> Priced:
     parts: Parts = (
         usage.input_uncached_tokens * row.input
         + usage.input_audio_tokens * row.input_audio
-        + usage.input_image_tokens * row.input_image,
+        + usage.input_image_tokens * row.input_image
+        + usage.input_audio_ms * row.audio_time,
         usage.cache_read_tokens * row.cache_read
         + usage.cache_read_audio_tokens * row.cache_read_audio,
         usage.cache_write_5m_tokens * row.cache_write_5m
         + usage.cache_write_1h_tokens * row.cache_write_1h
         + usage.cache_write_unsplit_tokens * row.cache_write,
-        output * row.output + usage.output_audio_tokens * row.output_audio,
-        row.request,
-        usage.web_search_requests * row.web_search,
+        output * row.output
+        + usage.output_audio_tokens * row.output_audio
+        + usage.output_image_tokens * row.output_image,
+        requests * row.request
+        + usage.file_search_calls * row.file_search
+        + usage.container_gigabytes * row.container,
+        usage.web_search_requests * row.web_search
+        + usage.web_search_preview_requests * row.web_search_preview,
     )
     if extra_reasoning:
         reasoning = min(usage.reasoning_tokens, output) * extra_reasoning
         parts = add(parts, (0, 0, 0, reasoning, 0, 0))
-    rates = row.shown
-    if usage.web_search_requests:
-        rates = {**rates, "web_search": row.web_search_usd}
-    return Priced(parts if card.scale == 1 else _rounded_up_once(parts, card.scale), rates)
+    return Priced(
+        parts if card.scale == 1 else _rounded_up_once(parts, card.scale), _rates(row, usage)
+    )
+
+
+def _rates(row: RateRow, usage: Usage) -> dict[str, str]:
+    """The rates of tokens, and of what else was used."""
+    used = {
+        kind: row.used[kind]
+        for kind, count in (
+            ("audio_time", usage.input_audio_ms),
+            ("web_search", usage.web_search_requests),
+            ("web_search_preview", usage.web_search_preview_requests),
+            ("file_search", usage.file_search_calls),
+            ("container", usage.container_gigabytes),
+        )
+        if count
+    }
+    return {**row.shown, **used} if used else row.shown
 
 
 def _rounded_up_once(scaled: Parts, scale: int) -> Parts:

@@ -3,16 +3,21 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Context, Decimal, Inexact
-from math import lcm
+from decimal import ROUND_UP, Context, Decimal, Inexact
+from fractions import Fraction
+from math import ceil, lcm
 
 from genai_prices.types import ModelPrice, TieredPrices
 
 # Raises rather than rounds: a rate is exact or it is a bug.
 _EXACT = Context(prec=80, traps=[Inexact])
-_PICO_PER_TOKEN_EXPONENT = 6  # 1 USD per million tokens = 10^6 pico-USD a token
-_PICO_PER_UNIT_EXPONENT = 9  # 1 USD per thousand units = 10^9 pico-USD a unit
-_WEB_SEARCH_USD_PER_KCOUNT = Decimal(10)
+_PICO_PER_TOKEN = Fraction(10**6)  # of 1 USD per million tokens
+_PICO_PER_UNIT = Fraction(10**9)  # of 1 USD per thousand units
+_PICO_PER_MS = Fraction(10**12, 3_600_000)  # of 1 USD per hour
+# Sound is a thousand tokens a minute, as OpenAI's two ways to sell a transcription compare. It
+# prices what comes in the unit that a model is not sold by: unknown is not zero.
+_MTOK_PER_HOUR = Decimal("0.06")
+_MICRO = Decimal("0.000001")
 
 # Each kind of token with the price keys that hold for it, the most specific first: a token whose
 # own price is not published is billed as the kind that contains it.
@@ -34,14 +39,22 @@ TOKEN_KEYS: dict[str, tuple[str, ...]] = {
     "output": ("output_mtok", "input_mtok"),
     "reasoning": ("output_reasoning_mtok", "output_mtok", "input_mtok"),
     "output_audio": ("output_audio_mtok", "output_mtok", "input_mtok"),
+    "output_image": ("output_image_mtok", "output_mtok", "input_mtok"),
 }
-_UNIT_KEYS = ("web_search", "request")
+AUDIO_TIME = "audio_time"
+"""Sound by its length: USD per hour, a rate for each millisecond."""
+_DURATION_KEY = "input_audio_hours"
+FEE_KINDS = ("web_search", "web_search_preview", "file_search", "container")
+"""Tools that run at the provider; `container` is a gigabyte of a sandbox's session."""
+_UNIT_KEYS = (*FEE_KINDS, "request")
+_FEE_KEYS = {"web_search": "web_searches_kcount", "file_search": "storage_searches_kcount"}
+_ALL_KINDS = (*TOKEN_KEYS, AUDIO_TIME, *_UNIT_KEYS)
 _ALWAYS_SHOWN = frozenset({"input", "cache_read", "cache_write_5m", "cache_write_1h", "output"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriceRow:
-    """Published prices of one tier: USD per million tokens by kind, USD per thousand of units.
+    """Prices of one tier: USD per million tokens or hour of sound, USD per thousand of units.
 
     The row holds for a prompt of more than `start_tokens` tokens, cached ones included.
     """
@@ -76,11 +89,17 @@ class RateRow:
     output: int
     reasoning: int
     output_audio: int
+    output_image: int
+    audio_time: int
     web_search: int
+    web_search_preview: int
+    file_search: int
+    container: int
     request: int
     shown: dict[str, str]
     """The same rates as decimal strings, USD per million tokens, for the ledger row."""
-    web_search_usd: str
+    used: dict[str, str]
+    """Rates to show where such a thing was used: USD a unit of a tool, an hour of sound."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,10 +141,37 @@ def price_rows(prices: ModelPrice) -> tuple[PriceRow, ...] | None:
     )
 
 
-def free_rows() -> tuple[PriceRow, ...]:
-    """One row of zeros, for a model that its provider names free."""
-    usd = dict.fromkeys((*TOKEN_KEYS, *_UNIT_KEYS), Decimal(0))
-    return (PriceRow(start_tokens=0, usd={**usd, "web_search": _WEB_SEARCH_USD_PER_KCOUNT}),)
+def duration_rows(prices: ModelPrice) -> tuple[PriceRow, ...] | None:
+    """The row of a model that is sold by the hour of sound, or None for any other."""
+    published: dict[str, Decimal | TieredPrices] = {
+        key: price for key, price in vars(prices).items() if price is not None
+    }
+    hour = published.get(_DURATION_KEY)
+    if not isinstance(hour, Decimal) or "input_mtok" in published:
+        return None
+    tokens = (hour / _MTOK_PER_HOUR).quantize(_MICRO, rounding=ROUND_UP)
+    usd = {**dict.fromkeys(TOKEN_KEYS, tokens), AUDIO_TIME: hour, "request": Decimal(0)}
+    return (PriceRow(start_tokens=0, usd=usd),)
+
+
+def free_row() -> PriceRow:
+    """Zeros, for a model that its provider names free; its tools may cost all the same."""
+    kinds = (*TOKEN_KEYS, AUDIO_TIME, "request")
+    return PriceRow(start_tokens=0, usd=dict.fromkeys(kinds, Decimal(0)))
+
+
+def costless_row() -> PriceRow:
+    """Zeros for everything, for an upstream that runs on hardware of one's own."""
+    return PriceRow(start_tokens=0, usd=dict.fromkeys(_ALL_KINDS, Decimal(0)))
+
+
+def audio_time_usd(input_audio_usd: Decimal) -> Decimal:
+    """USD per hour of sound that would be billed by these tokens, up to a pico-USD a millisecond.
+
+    Rounded, so that a card has no fractions for it: it is never what a model is sold by.
+    """
+    pico_per_ms = ceil(Fraction(input_audio_usd * _MTOK_PER_HOUR) * _PICO_PER_MS)
+    return _EXACT.scaleb(Decimal(pico_per_ms * 36), -7)
 
 
 def _row_at(published: Mapping[str, Decimal | TieredPrices], start: int) -> dict[str, Decimal]:
@@ -133,9 +179,11 @@ def _row_at(published: Mapping[str, Decimal | TieredPrices], start: int) -> dict
         kind: _price_at(next(published[key] for key in keys if key in published), start)
         for kind, keys in TOKEN_KEYS.items()
     }
-    usd["web_search"] = _price_at(
-        published.get("web_searches_kcount", _WEB_SEARCH_USD_PER_KCOUNT), start
-    )
+    hour = published.get(_DURATION_KEY)
+    usd[AUDIO_TIME] = audio_time_usd(usd["input_audio"]) if hour is None else _price_at(hour, start)
+    for kind, key in _FEE_KEYS.items():
+        if key in published:
+            usd[kind] = _price_at(published[key], start)
     usd["request"] = _price_at(published.get("requests_kcount", Decimal(0)), start)
     return usd
 
@@ -159,47 +207,44 @@ def dearest(rows: Iterable[PriceRow]) -> PriceRow:
                 usd[kind] = price
     return PriceRow(
         start_tokens=0,
-        usd={kind: usd.get(kind, Decimal(0)) for kind in (*TOKEN_KEYS, *_UNIT_KEYS)},
+        usd={kind: usd.get(kind, Decimal(0)) for kind in _ALL_KINDS},
     )
 
 
 def compile_rows(rows: Iterable[PriceRow]) -> tuple[tuple[RateRow, ...], int]:
     """Integer rates of the rows, and the scale under which all of them are exact."""
     pico = [(row, {kind: _pico(kind, price) for kind, price in row.usd.items()}) for row in rows]
-    scale = lcm(*(_denominator(rate) for _, rates in pico for rate in rates.values()))
+    scale = lcm(*(rate.denominator for _, rates in pico for rate in rates.values()))
     return tuple(_rate_row(row, rates, scale) for row, rates in pico), scale
 
 
-def _pico(kind: str, price: Decimal) -> Decimal:
-    exponent = _PICO_PER_UNIT_EXPONENT if kind in _UNIT_KEYS else _PICO_PER_TOKEN_EXPONENT
-    return _EXACT.scaleb(price, exponent)
+def _pico(kind: str, price: Decimal) -> Fraction:
+    if kind in _UNIT_KEYS:
+        return Fraction(price) * _PICO_PER_UNIT
+    return Fraction(price) * (_PICO_PER_MS if kind == AUDIO_TIME else _PICO_PER_TOKEN)
 
 
-def _denominator(rate: Decimal) -> int:
-    return rate.as_integer_ratio()[1]
-
-
-def _rate_row(row: PriceRow, rates: Mapping[str, Decimal], scale: int) -> RateRow:
-    integers = {
-        kind: int(_EXACT.multiply(rate, Decimal(scale)).to_integral_exact(context=_EXACT))
-        for kind, rate in rates.items()
-    }
+def _rate_row(row: PriceRow, rates: Mapping[str, Fraction], scale: int) -> RateRow:
+    integers = {kind: rate.numerator * (scale // rate.denominator) for kind, rate in rates.items()}
     usd = row.usd
     shown = {
         kind: plain_decimal(price)
         for kind, price in usd.items()
-        if kind in _ALWAYS_SHOWN or (kind not in _UNIT_KEYS and price != _parent_price(kind, usd))
+        if kind in _ALWAYS_SHOWN or (kind in TOKEN_KEYS and price != _parent_price(kind, usd))
     }
     return RateRow(
         start_tokens=row.start_tokens,
         shown=shown,
-        web_search_usd=plain_decimal(_EXACT.scaleb(usd["web_search"], -3)),
+        used={
+            AUDIO_TIME: plain_decimal(usd[AUDIO_TIME]),
+            **{kind: plain_decimal(_EXACT.scaleb(usd[kind], -3)) for kind in FEE_KINDS},
+        },
         **integers,
     )
 
 
 def _parent_price(kind: str, usd: Mapping[str, Decimal]) -> Decimal:
-    if kind in {"reasoning", "output_audio"}:
+    if kind in {"reasoning", "output_audio", "output_image"}:
         return usd["output"]
     if kind == "cache_write":
         return usd["cache_write_5m"]

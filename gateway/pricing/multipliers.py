@@ -6,6 +6,8 @@ from decimal import Decimal
 
 from genai_prices.types import ModelInfo
 
+from gateway.pricing.surcharges import regional, surcharge
+
 _PLAIN = frozenset(
     {
         None,
@@ -17,12 +19,15 @@ _PLAIN = frozenset(
         "on_demand",
         "not_available",
         "global",
-        # Committed capacity: paid for by contract, shown at the list price.
         "scale",
         "provisioned_throughput",
     }
 )
 _DISCOUNTED_TIERS = frozenset({"flex", "batch"})
+# What price data has variants of; a ceiling holds the dearest of them, and nothing of others.
+_PUBLISHED_VALUES = frozenset({"priority", "fast"})
+# Committed capacity, as OpenAI's `scale`: a contract pays for it, and it is shown at list price.
+_COMMITTED = frozenset({("anthropic", "priority"), ("bedrock", "reserved")})
 _ONE = Decimal(1)
 # The dearest multiple of a list price that a provider is known to have asked for a tier or a speed
 # (OpenAI's `ultrafast`, fast mode of Claude Opus 4.6): what an unknown one is charged at.
@@ -47,11 +52,14 @@ _CLAUDE_WITHOUT_GEOGRAPHY = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selectors:
-    """The three selectors of a call in lower case, None where one means the plain price."""
+    """The selectors of a call in lower case, None where one means the plain price."""
 
+    provider: str = ""
     service_tier: str | None = None
     speed: str | None = None
     inference_geo: str | None = None
+    host_region: str | None = None
+    """The region of the provider's host, where that changes the price."""
 
     @property
     def is_surcharged(self) -> bool:
@@ -71,12 +79,20 @@ class Selection:
 
 
 def selectors_of(
-    provider: str, service_tier: str | None, speed: str | None, inference_geo: str | None
+    provider: str,
+    service_tier: str | None,
+    speed: str | None,
+    inference_geo: str | None,
+    host_region: str | None = None,
 ) -> Selectors:
     tier = _named(service_tier)
-    if provider == "anthropic" and tier == "priority":
-        tier = None  # Anthropic's priority tier is committed capacity, not a price of its own.
-    return Selectors(service_tier=tier, speed=_named(speed), inference_geo=_named(inference_geo))
+    return Selectors(
+        provider=provider,
+        service_tier=None if (provider, tier) in _COMMITTED else tier,
+        speed=_named(speed),
+        inference_geo=_named(inference_geo),
+        host_region=host_region,
+    )
 
 
 def _named(value: str | None) -> str | None:
@@ -102,19 +118,27 @@ def select(model: ModelInfo, selectors: Selectors, at: datetime) -> Selection:
         if _has_variant(model, variant, at):
             context[variant[0]] = variant[1]
             continue
+        known = surcharge(selectors.provider, model.id, key, value)
+        if known is not None:
+            factor *= known.factor
+            is_ceiling = is_ceiling or not known.is_certain
+            continue
         is_ceiling = True
         if value not in _DISCOUNTED_TIERS:
-            factor = _UNKNOWN_FACTOR
-    geography_factor, is_known = geography(model.id, selectors.inference_geo)
+            factor = max(factor, _UNKNOWN_FACTOR)
+    place, is_known = _place(model.id, selectors)
     return Selection(
         context=context,
-        factor=factor * geography_factor,
+        factor=factor * place,
         is_ceiling=is_ceiling or not is_known,
     )
 
 
 def select_set(model_id: str, selectors: Selectors) -> Selection:
-    """How to apply selectors to a price that the operator set, which has no variants."""
+    """How to apply selectors to a price that the operator set, which has no variants.
+
+    It was set for the host that is used, so that the host's region is in it.
+    """
     tier, speed = selectors.service_tier, selectors.speed
     is_ceiling = tier is not None or speed is not None
     geography_factor, is_known = geography(model_id, selectors.inference_geo)
@@ -127,8 +151,17 @@ def select_set(model_id: str, selectors: Selectors) -> Selection:
 
 def select_unknown(selectors: Selectors, *, has_surcharge: bool) -> Decimal:
     """What to multiply the ceiling by, which already holds the surcharges that are published."""
-    factor, _ = geography("", selectors.inference_geo)
-    return factor if has_surcharge or not selectors.is_surcharged else factor * _UNKNOWN_FACTOR
+    factor, _ = _place("", selectors)
+    named = {selectors.service_tier, selectors.speed} - {None}
+    is_in_data = has_surcharge and named <= _PUBLISHED_VALUES
+    return factor if is_in_data or not selectors.is_surcharged else factor * _UNKNOWN_FACTOR
+
+
+def _place(model_id: str, selectors: Selectors) -> tuple[Decimal, bool]:
+    """The factor of where the work is done, and whether that is certain."""
+    geography_factor, is_known = geography(model_id, selectors.inference_geo)
+    host_factor, is_certain = regional(model_id, selectors.host_region)
+    return geography_factor * host_factor, is_known and is_certain
 
 
 def geography(model_id: str, inference_geo: str | None) -> tuple[Decimal, bool]:

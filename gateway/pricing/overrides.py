@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from gateway.pricing.compile import TOKEN_KEYS, PriceRow
+from gateway.pricing.compile import AUDIO_TIME, TOKEN_KEYS, PriceRow, audio_time_usd
 
 # Conventions of the providers for what was not set: a five-minute write, a one-hour write.
 _WRITE_5M_FACTOR = Decimal("1.25")
 _WRITE_1H_FACTOR = Decimal(2)
-_WEB_SEARCH_USD_PER_KCOUNT = Decimal(10)
 FAR_PAST = datetime.min.replace(tzinfo=UTC)
 FAR_FUTURE = datetime.max.replace(tzinfo=UTC)
 
@@ -36,18 +35,16 @@ class PriceOverride:
 
     def rows(self) -> tuple[PriceRow, ...]:
         usd = dict.fromkeys(TOKEN_KEYS, self.input_usd)
-        for kind in ("output", "reasoning", "output_audio"):
+        for kind in ("output", "reasoning", "output_audio", "output_image"):
             usd[kind] = self.output_usd
         write_5m = _or(self.cache_write_5m_usd, self.input_usd * _WRITE_5M_FACTOR)
         usd["cache_read"] = usd["cache_read_audio"] = _or(self.cache_read_usd, self.input_usd)
         usd["cache_write"] = usd["cache_write_5m"] = write_5m
         usd["cache_write_1h"] = _or(self.cache_write_1h_usd, self.input_usd * _WRITE_1H_FACTOR)
         usd["request"] = self.request_usd * 1000
-        usd["web_search"] = (
-            _WEB_SEARCH_USD_PER_KCOUNT
-            if self.web_search_usd is None
-            else self.web_search_usd * 1000
-        )
+        usd[AUDIO_TIME] = audio_time_usd(self.input_usd)
+        if self.web_search_usd is not None:
+            usd["web_search"] = usd["web_search_preview"] = self.web_search_usd * 1000
         return (PriceRow(start_tokens=0, usd=usd),)
 
 

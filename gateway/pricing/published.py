@@ -9,6 +9,7 @@ from genai_prices.types import ModelInfo, ModelPrice, StartDateConstraint
 
 from gateway.pricing import source
 from gateway.pricing.compile import PriceRow, price_rows
+from gateway.pricing.fees import with_fees
 
 PUBLISHED_SOURCE = source.PRICE_VERSION
 # Prices without a date of their own were always so, as far as the data knows.
@@ -52,7 +53,8 @@ def published_prices(providers: Iterable[str]) -> Iterator[PublishedPrice]:
 
 def _prices_of(provider: str, model: ModelInfo) -> Iterator[PublishedPrice]:
     for day in _days(model):
-        for row in price_rows(model.get_prices(datetime.combine(day, _NOON))) or ():
+        rows = price_rows(model.get_prices(datetime.combine(day, _NOON))) or ()
+        for row in with_fees(rows, provider, model.id, day):
             yield PublishedPrice(
                 provider=provider,
                 model=model.id,

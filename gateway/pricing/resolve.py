@@ -52,9 +52,9 @@ class Resolved:
 
     def rows(self, at: datetime, context: dict[str, str]) -> tuple[compiler.PriceRow, ...]:
         if self.is_free:
-            return compiler.free_rows()
-        rows = compiler.price_rows(self.model.get_prices(at, context))
-        return rows if rows is not None else ()
+            return (compiler.free_row(),)
+        prices = self.model.get_prices(at, context)
+        return compiler.price_rows(prices) or compiler.duration_rows(prices) or ()
 
 
 class Resolver:
@@ -65,7 +65,7 @@ class Resolver:
         self._unknown: BoundedCache[tuple[str, str], bool] = BoundedCache(_NAMES_MAX)
 
     def resolve(self, provider: str, name: str, at: datetime) -> Resolved | None:
-        """Price data of a model that is billed by tokens, None where there is none."""
+        """Price data of a model billed by tokens or by the hour, None where there is none."""
         if not is_plausible(name):
             return None
         key = (provider, name)
@@ -95,9 +95,8 @@ def _look_up(provider: str, name: str, at: datetime) -> Resolved | None:
         return None
     if source.is_named_free(model, name):
         return Resolved(model, is_free=True)
-    if compiler.price_rows(model.get_prices(at)) is None:
-        return None
-    return Resolved(model)
+    found = Resolved(model)
+    return found if found.rows(at, {}) else None
 
 
 def window(model: ModelInfo, at: datetime) -> tuple[datetime, datetime]:

@@ -173,7 +173,7 @@ def _counts(entry: Entry) -> dict[str, Any]:
             input_tokens - cache_read - cache_write if is_exclusive else input_tokens
         ),
         names.AI_CACHE_EXCLUSIVE: is_exclusive,
-        names.AI_OUTPUT_TOKENS: usage.output_tokens + usage.output_audio_tokens,
+        names.AI_OUTPUT_TOKENS: usage.all_output_tokens,
         names.AI_REASONING_TOKENS: usage.reasoning_tokens,
         names.AI_CACHE_READ_TOKENS: cache_read,
         names.AI_CACHE_WRITE_TOKENS: cache_write,
@@ -184,7 +184,10 @@ def _counts(entry: Entry) -> dict[str, Any]:
         (names.AI_AUDIO_INPUT_TOKENS, usage.input_audio_tokens + usage.cache_read_audio_tokens),
         (names.AI_AUDIO_OUTPUT_TOKENS, usage.output_audio_tokens),
         (names.AI_IMAGE_INPUT_TOKENS, usage.input_image_tokens),
-        (names.AI_WEB_SEARCH_COUNT, usage.web_search_requests),
+        (
+            names.AI_WEB_SEARCH_COUNT,
+            usage.web_search_requests + usage.web_search_preview_requests,
+        ),
     )
     properties.update((name, count) for name, count in rare if count)
     return properties

@@ -87,7 +87,7 @@ def settlement_log_fields(settlement: Settlement) -> dict[str, Any]:
         "cache_write_1h_tokens": usage.cache_write_1h_tokens,
         "output_tokens": usage.output_tokens,
         "reasoning_tokens": usage.reasoning_tokens,
-        "web_search_requests": usage.web_search_requests,
+        "web_search_requests": usage.web_search_requests + usage.web_search_preview_requests,
         "usage_source": entry.usage_source.value,
         "cost_usd": format(usd_from_pico(entry.amounts.total_pico_usd), "f"),
         "is_ceiling": entry.is_ceiling,

@@ -81,6 +81,7 @@ class Metrics:
         self._fail_opens = self._counter(names.FAIL_OPENS, [])
         self._duration_s = self._histogram(names.DURATION_S, by_call, _DURATION_BUCKETS_S)
         self._first_token_s = self._histogram(names.FIRST_TOKEN_S, by_call, _FIRST_TOKEN_BUCKETS_S)
+        self._decision: Callable[[str, str], Counter] = cache(self._decisions.labels)
         self._series: dict[tuple[str, str], _Series] = {}
         self._watched = _Watched()
         self._registry.register(self._watched)
@@ -137,7 +138,7 @@ class Metrics:
     def guard_decision(
         self, status: BudgetStatus, *, is_admitted: bool, failed_open: bool = False
     ) -> None:
-        self._decisions.labels(status.value, "admitted" if is_admitted else "refused").inc()
+        self._decision(status.value, "admitted" if is_admitted else "refused").inc()
         if failed_open:
             self._fail_opens.inc()
 
@@ -181,6 +182,7 @@ def _token_types(usage: Usage) -> tuple[tuple[str, int], ...]:
         ("input_image", usage.input_image_tokens),
         ("output", usage.output_tokens),
         ("output_audio", usage.output_audio_tokens),
+        ("output_image", usage.output_image_tokens),
     )
 
 

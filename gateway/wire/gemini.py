@@ -42,21 +42,23 @@ def usage_from(usage: _Json, reader: CountReader) -> Usage:
     thoughts = reader.count(usage, "thoughtsTokenCount")
     candidates = reader.count(usage, "candidatesTokenCount")
     spoken = min(_of_modality(usage, "candidatesTokensDetails", "AUDIO"), candidates)
+    drawn = min(_of_modality(usage, "candidatesTokensDetails", "IMAGE"), candidates - spoken)
     return Usage(
         input_uncached_tokens=fresh - audio - image,
         cache_read_tokens=cached - cached_audio,
         cache_read_audio_tokens=cached_audio,
         input_audio_tokens=audio,
         input_image_tokens=image,
-        output_tokens=candidates - spoken + thoughts,
+        output_tokens=candidates - spoken - drawn + thoughts,
         output_audio_tokens=spoken,
+        output_image_tokens=drawn,
         reasoning_tokens=thoughts,
     )
 
 
-def has_drawn(usage: _Json) -> bool:
-    """Images are among the output, at a rate that output tokens do not have."""
-    return _of_modality(usage, "candidatesTokensDetails", "IMAGE") > 0
+def has_filmed(usage: _Json) -> bool:
+    """Video is among the output, at a rate that output tokens do not have."""
+    return _of_modality(usage, "candidatesTokensDetails", "VIDEO") > 0
 
 
 def _read(usage: _Json, modality: str) -> int:

@@ -1,11 +1,15 @@
 """OpenAI chat, completions and embeddings, and those who speak like them: usage and content."""
 
+import re
 from collections.abc import Mapping
 
 from gateway.domain.usage import Usage
 from gateway.wire.counts import CountReader
 from gateway.wire.json_values import NAME_CHARS_MAX, member, members
 
+_OPENAI = frozenset({"openai", "azure_openai"})
+# Source: OpenAI API reference, web search in Chat Completions.
+_SEARCHES_ALWAYS = re.compile(r"-search-(?:preview|api)")
 _GOOGLE = frozenset({"gemini", "google"})
 # Where each of them puts the cached part of the prompt, beside OpenAI's own place.
 _CACHED_ELSEWHERE = ("prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens")
@@ -58,7 +62,10 @@ def usage_from(fields: Mapping[str, object], provider: str, reader: CountReader)
     cached_audio = min(max(cached + written + inside + image - prompt, 0), inside, cached)
     uncached = reader.rest(prompt, cached - cached_audio, written, inside, image)
     output, reasoning = _output(fields, (prompt, completion, total), provider, reader)
-    spoken = min(reader.count(member(fields, "completion_tokens_details"), "audio_tokens"), output)
+    written_as = member(fields, "completion_tokens_details")
+    spoken = min(reader.count(written_as, "audio_tokens"), output)
+    drawn = min(reader.count(written_as, "image_tokens"), output - spoken)
+    told = output - spoken - drawn
     return Usage(
         input_uncached_tokens=uncached,
         cache_read_tokens=min(cached - cached_audio, prompt),
@@ -66,13 +73,19 @@ def usage_from(fields: Mapping[str, object], provider: str, reader: CountReader)
         input_audio_tokens=audio - cached_audio,
         cache_read_audio_tokens=cached_audio,
         input_image_tokens=min(image, prompt),
-        output_tokens=output - spoken,
+        output_tokens=told,
         output_audio_tokens=spoken,
-        reasoning_tokens=min(reasoning, output - spoken),
+        output_image_tokens=drawn,
+        reasoning_tokens=min(reasoning, told),
         web_search_requests=max(
             reader.count(member(fields, name), "web_search_requests") for name in _SEARCHES
         ),
     )
+
+
+def searches_always(provider: str, model: str) -> bool:
+    """Models that search for every answer; the usage says neither that nor how often they did."""
+    return provider in _OPENAI and _SEARCHES_ALWAYS.search(model) is not None
 
 
 def _output(

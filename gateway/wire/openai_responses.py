@@ -26,6 +26,9 @@ _TOOL_CALLS = frozenset(
 _IN_CONTAINERS = frozenset({"code_interpreter_call", "shell_call"})
 # Opening a page that a search found, and looking inside it, belong to that search.
 _FREE_ACTIONS = frozenset({"open_page", "find_in_page"})
+_PREVIEW_SEARCH = "web_search_preview"
+_CONTAINER_TOOLS = frozenset({"code_interpreter", "shell"})
+_GIGABYTES = {"1g": 1, "4g": 4, "16g": 16, "64g": 64}
 _TEXTS = ("text", "refusal", "arguments", "code")
 _IMAGE_MODEL = "gpt-image-1"
 
@@ -57,8 +60,20 @@ def usage_from(response: Mapping[str, object], reader: CountReader) -> Usage:
         cache_write_unsplit_tokens=cache_write,
         output_tokens=output,
         reasoning_tokens=min(reasoning, output),
-        web_search_requests=web_searches(response, reader),
+        **_tool_counts(response, reader),
     )
+
+
+def _tool_counts(response: Mapping[str, object], reader: CountReader) -> dict[str, int]:
+    searches = web_searches(response, reader)
+    kinds = {str(tool.get("type")) for tool in members(response, "tools")}
+    # The older tool's calls look the same, and one request has only one of the two.
+    is_preview = any(kind.startswith(_PREVIEW_SEARCH) for kind in kinds)
+    return {
+        "web_search_preview_requests" if is_preview else "web_search_requests": searches,
+        "file_search_calls": tool_calls(response).get("file_search_call", 0),
+        "container_gigabytes": started_gigabytes(response),
+    }
 
 
 def web_searches(response: Mapping[str, object], reader: CountReader) -> int:
@@ -92,7 +107,38 @@ def content_text_bytes(response: Mapping[str, object]) -> int:
 
 def has_container_fee(response: Mapping[str, object]) -> bool:
     """Something ran in a container, whose fee only the month's bill shows."""
-    return not _IN_CONTAINERS.isdisjoint(tool_calls(response))
+    return any(map(_is_in_container, members(response, "output")))
+
+
+def _is_in_container(item: Mapping[str, object]) -> bool:
+    """Not on the caller's own machine, where a shell may run as well."""
+    environment = text(member(item, "environment"), "type")
+    return item.get("type") in _IN_CONTAINERS and environment != "local"
+
+
+def started_gigabytes(response: Mapping[str, object]) -> int:
+    """The size of all containers that calls ran in and that no earlier request can have made.
+
+    One that the request names by its id was made before, and is not charged again.
+    """
+    named: set[str] = set()
+    gigabytes = 1
+    for tool in members(response, "tools"):
+        if tool.get("type") not in _CONTAINER_TOOLS:
+            continue
+        holder = tool.get("container", tool.get("environment"))
+        if isinstance(holder, str):
+            named.add(holder)
+        elif (identity := text(holder, "container_id")) is not None:
+            named.add(identity)
+        else:
+            gigabytes = max(gigabytes, _GIGABYTES.get(text(holder, "memory_limit") or "1g", 64))
+    seen = {
+        text(item, "container_id") or text(member(item, "environment"), "container_id")
+        for item in members(response, "output")
+        if _is_in_container(item)
+    }
+    return gigabytes * len(seen - named)
 
 
 def image_part(response: Mapping[str, object], reader: CountReader) -> UsagePart | None:
@@ -102,12 +148,15 @@ def image_part(response: Mapping[str, object], reader: CountReader) -> UsagePart
     if not total and not output:
         return None
     images = reader.count(member(usage, "input_tokens_details"), "image_tokens")
+    # It draws, and what it says beside that is named as text.
+    said = min(reader.count(member(usage, "output_tokens_details"), "text_tokens"), output)
     return UsagePart(
         model=image_model(response) or _IMAGE_MODEL,
         usage=Usage(
             input_uncached_tokens=reader.rest(total, images),
             input_image_tokens=images,
-            output_tokens=output,
+            output_tokens=said,
+            output_image_tokens=output - said,
         ),
     )
 

@@ -1,21 +1,27 @@
 """OpenAI transcriptions: usage by tokens or by seconds of audio, and the text of events."""
 
+import math
 from collections.abc import Mapping
+from decimal import Decimal
 
 from gateway.domain.usage import Usage
 from gateway.wire.counts import CountReader
 from gateway.wire.json_values import member
 
 DONE_EVENT = "transcript.text.done"
+# A year: nobody sends this much sound at once.
+_SECONDS_ABSURD = 31_536_000
 
 
-def is_by_tokens(fields: Mapping[str, object]) -> bool:
-    """Whether these are tokens; models that bill by duration count seconds."""
-    return fields.get("input_tokens") is not None
+def is_told(fields: Mapping[str, object]) -> bool:
+    """Whether the usage has what the model is billed by: tokens or seconds, which are not none."""
+    return fields.get("input_tokens") is not None or bool(fields.get("seconds"))
 
 
 def usage_from(fields: Mapping[str, object], reader: CountReader) -> Usage:
-    """Source: OpenAI API reference, `TranscriptTextUsageTokens`."""
+    """Source: OpenAI API reference, `TranscriptTextUsageTokens`, `TranscriptTextUsageDuration`."""
+    if fields.get("input_tokens") is None:
+        return Usage(input_audio_ms=_milliseconds(fields.get("seconds"), reader))
     total = reader.count(fields, "input_tokens")
     audio = reader.count(member(fields, "input_token_details"), "audio_tokens")
     return Usage(
@@ -23,6 +29,35 @@ def usage_from(fields: Mapping[str, object], reader: CountReader) -> Usage:
         input_audio_tokens=min(audio, total),
         output_tokens=reader.count(fields, "output_tokens"),
     )
+
+
+def with_duration(document: Mapping[str, object], reader: CountReader) -> Usage:
+    """A verbose transcript says how long the sound is; whole seconds are billed.
+
+    Source: OpenAI API reference, `TranscriptionVerbose.duration`, which was a text at first.
+    """
+    duration = document.get("duration")
+    if isinstance(duration, str):
+        try:
+            duration = float(duration)
+        except ValueError:
+            duration = None
+    milliseconds = _milliseconds(duration, reader)
+    return Usage(input_audio_ms=-(-milliseconds // 1000) * 1000)
+
+
+def _milliseconds(seconds: object, reader: CountReader) -> int:
+    """Whole milliseconds, up; anything but a number that can be is doubted."""
+    if seconds is None:
+        return 0
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        reader.is_doubtful = True
+        return 0
+    if 0 <= seconds < _SECONDS_ABSURD:
+        # By its shortest decimal, which is what the provider wrote.
+        return math.ceil(Decimal(str(seconds)) * 1000)
+    reader.is_doubtful = True
+    return 0
 
 
 def text_bytes(document: Mapping[str, object]) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 
 from gateway.domain.errors import InvalidRequestError
 from gateway.domain.request import Dialect, RequestFacts
+from gateway.wire import bedrock
 from gateway.wire.cache_breakpoints import cache_ttls
 from gateway.wire.multipart import form_fields
 from gateway.wire.request_body import MAX_TOKENS_MAX, MODEL_LENGTH_MAX, document_of, read_request
@@ -90,6 +91,7 @@ def _of_path(target: RequestTarget, model: str, body: bytes) -> RequestFacts:
         max_output_tokens=_largest(document, limits, MAX_TOKENS_MAX),
         choice_count=(_largest(document, _GEMINI_CHOICES, _CHOICES_MAX) or 1) if is_gemini else 1,
         service_tier=_tier(document),
+        speed=None if is_gemini else bedrock.latency(document),
         cache_ttls=() if is_gemini else cache_ttls(document, body) or _cache_points(body),
     )
 

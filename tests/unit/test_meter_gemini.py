@@ -324,11 +324,39 @@ def test_a_cut_body_counts_as_text():
     assert measured.usage.output_tokens == 1000
 
 
-def test_drawn_images_have_a_rate_that_counts_do_not_show():
+def test_drawn_images_are_counted_apart_from_text_usage_md_1_5():
+    usage = {
+        "promptTokenCount": 8,
+        "candidatesTokenCount": 1310,
+        "thoughtsTokenCount": 40,
+        "candidatesTokensDetails": [{"modality": "IMAGE", "tokenCount": 1290}],
+    }
+    measured = measure_body(chunk(usage=usage))
+    assert measured.usage.output_image_tokens == 1290
+    assert (measured.usage.output_tokens, measured.usage.reasoning_tokens) == (60, 40)
+    assert measured.usage.all_output_tokens == 1350
+    assert measured.source is UsageSource.EXACT
+
+
+def test_images_beyond_the_output_are_no_more_than_the_output():
+    usage = {
+        "promptTokenCount": 8,
+        "candidatesTokenCount": 10,
+        "candidatesTokensDetails": [
+            {"modality": "AUDIO", "tokenCount": 4},
+            {"modality": "IMAGE", "tokenCount": 99},
+        ],
+    }
+    measured = measure_body(chunk(usage=usage)).usage
+    assert (measured.output_audio_tokens, measured.output_image_tokens) == (4, 6)
+    assert measured.output_tokens == 0
+
+
+def test_video_in_the_output_has_a_rate_that_counts_do_not_show():
     usage = {
         "promptTokenCount": 8,
         "candidatesTokenCount": 1290,
-        "candidatesTokensDetails": [{"modality": "IMAGE", "tokenCount": 1290}],
+        "candidatesTokensDetails": [{"modality": "VIDEO", "tokenCount": 1290}],
     }
     measured = measure_body(chunk(usage=usage))
     assert measured.usage.output_tokens == 1290

@@ -303,9 +303,85 @@ def test_a_transcription_splits_audio_from_text():
     assert (cut.source, cut.usage.output_tokens) == (UsageSource.ESTIMATED, 2)
 
 
-def test_a_transcription_billed_by_the_second_is_an_estimate():
-    body = b'{"text":"hello","usage":{"type":"duration","seconds":7}}'
-    dialect, kind = Dialect.OPENAI_TRANSCRIPTIONS, "application/json"
-    measured = measure(body, dialect=dialect, kind=kind)
+def transcript(document):
+    body = json.dumps(document).encode()
+    return measure(body, dialect=Dialect.OPENAI_TRANSCRIPTIONS, kind="application/json")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "milliseconds"), [(7, 7_000), (3.25, 3_250), (0.0001, 1), (26_000.1, 26_000_100)]
+)
+def test_a_transcription_billed_by_the_second_is_measured_by_its_length(seconds, milliseconds):
+    # Source: OpenAI API reference, TranscriptTextUsageDuration.
+    measured = transcript({"text": "hello", "usage": {"type": "duration", "seconds": seconds}})
+    assert measured.source is UsageSource.EXACT
+    assert measured.usage == Usage(input_audio_ms=milliseconds)
+    assert measured.usage_raw == {"type": "duration", "seconds": seconds}
+
+
+def test_a_streamed_transcription_by_the_second_is_measured_by_its_length():
+    usage = {"type": "duration", "seconds": 12}
+    done = {"type": "transcript.text.done", "text": "hello", "usage": usage}
+    measured = measure(sse(done), dialect=Dialect.OPENAI_TRANSCRIPTIONS)
+    assert (measured.usage.input_audio_ms, measured.source) == (12_000, UsageSource.EXACT)
+
+
+@pytest.mark.parametrize("duration", [2.5, "2.5", 3])
+def test_a_verbose_transcript_without_usage_is_estimated_by_its_length(duration):
+    # Source: OpenAI API reference, TranscriptionVerbose.duration.
+    measured = transcript({"text": "hello", "duration": duration})
     assert measured.source is UsageSource.ESTIMATED
-    assert measured.usage_raw == {"type": "duration", "seconds": 7}
+    assert measured.usage == Usage(input_audio_ms=3_000)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"text": "hello"},
+        {"text": "hello", "duration": "long"},
+        {"text": "hello", "duration": "nan"},
+        {"text": "hello", "duration": -1},
+        {"text": "hello", "usage": {"type": "duration", "seconds": 0}},
+        {"text": "hello", "usage": {"type": "duration", "seconds": True}},
+        {"text": "hello", "usage": {"type": "duration", "seconds": "7"}},
+        {"text": "hello", "usage": {"type": "duration", "seconds": 1e12}},
+        {"text": "hello", "usage": {"type": "duration"}},
+    ],
+)
+def test_a_transcription_of_unknown_length_is_estimated_and_never_nothing(document):
+    measured = transcript(document)
+    assert measured.source is UsageSource.ESTIMATED
+    assert measured.usage.input_tokens > 0
+    assert measured.usage.output_tokens > 0
+    assert measured.usage.input_audio_ms == 0
+
+
+@pytest.mark.parametrize(
+    ("model", "provider", "searches"),
+    [
+        ("gpt-4o-search-preview-2025-03-11", "openai", 1),
+        ("gpt-4o-mini-search-preview", "azure_openai", 1),
+        ("gpt-5-search-api", "openai", 1),
+        ("gpt-4o", "openai", 0),
+        ("openai/gpt-4o-search-preview", "openrouter", 0),
+    ],
+)
+def test_a_search_model_searches_at_least_once_usage_md_1_2(model, provider, searches):
+    usage = {"prompt_tokens": 9, "completion_tokens": 5, "total_tokens": 14}
+    chunk = {"model": model, "choices": [], "usage": usage}
+    measured = measure(sse(chunk) + b"data: [DONE]\n\n", provider=provider)
+    assert measured.usage.web_search_preview_requests == searches
+    assert measured.usage.output_tokens == 5
+    expected = UsageSource.ESTIMATED if searches else UsageSource.EXACT
+    assert measured.source is expected
+
+
+def test_drawn_images_are_counted_apart_from_text_usage_md_1_2():
+    usage = {
+        "prompt_tokens": 9,
+        "completion_tokens": 1300,
+        "completion_tokens_details": {"image_tokens": 1290, "reasoning_tokens": 4},
+    }
+    measured = measure(sse({"choices": [], "usage": usage}) + b"data: [DONE]\n\n").usage
+    assert (measured.output_tokens, measured.output_image_tokens) == (10, 1290)
+    assert measured.reasoning_tokens == 4

@@ -186,9 +186,90 @@ def test_the_image_tool_is_a_part_of_its_own_model_usage_md_1_3():
     own, image = measured.parts
     assert (own.model, own.usage.output_tokens) == (None, 5)
     assert image.model == "gpt-image-1.5"
-    assert image.usage == Usage(input_uncached_tokens=20, input_image_tokens=30, output_tokens=1000)
+    assert image.usage == Usage(
+        input_uncached_tokens=20, input_image_tokens=30, output_image_tokens=1000
+    )
     unnamed = measure(completed(tool_usage={"image_gen": image_gen}))
     assert (unnamed.parts[1].model, unnamed.source) == ("gpt-image-1", UsageSource.ESTIMATED)
+
+
+def test_what_the_image_tool_says_beside_its_image_is_text():
+    image_gen = {
+        "input_tokens": 50,
+        "output_tokens": 1000,
+        "output_tokens_details": {"image_tokens": 990, "text_tokens": 10},
+    }
+    _, image = measure(completed(tool_usage={"image_gen": image_gen})).parts
+    assert (image.usage.output_tokens, image.usage.output_image_tokens) == (10, 990)
+
+
+def test_the_older_search_tool_has_a_count_of_its_own_usage_md_1_2():
+    output = [{"type": "web_search_call", "action": {"type": "search"}}] * 2
+    tools = [{"type": "web_search_preview_2025_03_11"}]
+    older = measure(completed(output=output, tools=tools)).usage
+    assert (older.web_search_requests, older.web_search_preview_requests) == (0, 2)
+    newer = measure(completed(output=output, tools=[{"type": "web_search"}])).usage
+    assert (newer.web_search_requests, newer.web_search_preview_requests) == (2, 0)
+
+
+def test_file_searches_are_counted_usage_md_1_3():
+    measured = measure(completed(output=[{"type": "file_search_call"}] * 3))
+    assert measured.usage.file_search_calls == 3
+    assert measured.source is UsageSource.EXACT
+    assert measured.usage_raw["tool_calls"] == {"file_search_call": 3}
+
+
+AUTO = {"type": "code_interpreter", "container": {"type": "auto"}}
+
+
+def ran(*identities):
+    return [{"type": "code_interpreter_call", "container_id": name} for name in identities]
+
+
+@pytest.mark.parametrize(
+    ("tools", "output", "gigabytes"),
+    [
+        ([AUTO], ran("c1", "c1", "c2"), 2),
+        ([AUTO], ran("c1"), 1),
+        ([AUTO], [], 0),
+        ([{"type": "code_interpreter", "container": "c1"}], ran("c1", "c1"), 0),
+        ([{"type": "code_interpreter", "container": "c9"}], ran("c1"), 1),
+        (
+            [{"type": "code_interpreter", "container": {"type": "auto", "memory_limit": "4g"}}],
+            ran("c1"),
+            4,
+        ),
+        (
+            [{"type": "code_interpreter", "container": {"type": "auto", "memory_limit": "1t"}}],
+            ran("c1"),
+            64,
+        ),
+        (
+            [{"type": "shell", "environment": {"type": "container_auto"}}],
+            [{"type": "shell_call", "environment": {"container_id": "c1"}}],
+            1,
+        ),
+        (
+            [
+                {
+                    "type": "shell",
+                    "environment": {"type": "container_reference", "container_id": "c1"},
+                }
+            ],
+            [{"type": "shell_call", "environment": {"container_id": "c1"}}],
+            0,
+        ),
+        ([{"type": "shell"}], [{"type": "shell_call", "environment": {"type": "local"}}], 0),
+    ],
+)
+def test_containers_that_the_answer_started_are_counted_usage_md_1_3(tools, output, gigabytes):
+    measured = measure(completed(output=output, tools=tools))
+    assert measured.usage.container_gigabytes == gigabytes
+
+
+def test_a_shell_on_ones_own_machine_has_no_fee():
+    local = [{"type": "shell_call", "environment": {"type": "local"}}]
+    assert measure(completed(output=local)).source is UsageSource.EXACT
 
 
 def test_an_image_tool_that_did_not_run_is_no_part():

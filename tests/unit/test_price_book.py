@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
+from genai_prices import Usage as TheirUsage
+from genai_prices import calc_price
 
 from gateway.domain.money import usd_from_pico
 from gateway.domain.request import RequestFacts
@@ -117,9 +119,7 @@ def test_an_answering_model_without_a_price_is_billed_as_the_requested_one(book)
 
 def test_on_bedrock_the_region_in_the_requested_profile_sets_the_price(book):
     used = Usage(output_tokens=MILLION)
-    regional = usd(
-        book, "bedrock", "us.anthropic.claude-opus-4-8", used, model="claude-opus-4-8"
-    )
+    regional = usd(book, "bedrock", "us.anthropic.claude-opus-4-8", used, model="claude-opus-4-8")
     worldwide = usd(
         book, "bedrock", "global.anthropic.claude-opus-4-8", used, model="claude-opus-4-8"
     )
@@ -183,7 +183,7 @@ def test_only_a_model_that_is_named_free_is_free(book):
     assert book.knows("openrouter", "openai/gpt-oss-20b:free")
     for provider, model in [
         ("openrouter", "stealth/crouton-alpha"),
-        ("openai", "whisper-1"),
+        ("openai", "tts-1"),
         ("openai", "omni-moderation-latest"),
     ]:
         unpriced = charge(book, provider, model, measurement(used))
@@ -307,9 +307,6 @@ def test_prices_by_the_hour_of_the_day_change_on_the_hour(book):
     seen = set()
     for minute in range(0, 24 * 60, 30):
         at = datetime(2026, 11, 23, tzinfo=UTC) + timedelta(minutes=minute)
-        from genai_prices import Usage as TheirUsage
-        from genai_prices import calc_price
-
         ours = usd(book, "deepseek", "deepseek-v4-pro", Usage(output_tokens=MILLION), at=at)
         theirs = calc_price(
             TheirUsage(input_tokens=0, output_tokens=MILLION),

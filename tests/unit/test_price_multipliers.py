@@ -182,3 +182,81 @@ def test_the_speed_of_an_answer_is_not_forced_on_a_helper_model_that_has_none(bo
     )
     total = charged(book, "anthropic", "claude-opus-5", parts=parts, said={"speed": "fast"})
     assert total == (50 + 25, False)
+
+
+@pytest.mark.parametrize(
+    ("model", "said", "dollars", "is_flagged"),
+    [
+        # usage.md 2.1, probes: LiteLLM has ultrafast at six times the plain price.
+        ("gpt-6-astra", {"service_tier": "ultrafast"}, "300", False),
+        ("gpt-6.1-sol", {"service_tier": "ultrafast"}, "60", False),
+        ("gpt-6-luna", {"service_tier": "ultrafast"}, "6x", True),
+        # usage.md 1.2: a request for `fast` is answered as `priority`.
+        ("gpt-6-astra", {"service_tier": "priority"}, "100", False),
+        ("gpt-6-astra", {"service_tier": "flex"}, "25", False),
+    ],
+)
+def test_tiers_of_openais_newest_models(book, model, said, dollars, is_flagged):
+    expected = 6 * charged(book, "openai", model)[0] if dollars == "6x" else Decimal(dollars)
+    assert charged(book, "openai", model, said=said) == (expected, is_flagged)
+
+
+def test_ultrafast_multiplies_the_tier_of_a_long_prompt_too(book):
+    used = Usage(input_uncached_tokens=300_000, cache_read_tokens=10, output_tokens=100)
+    plain, _ = charged(book, "openai", "gpt-6-astra", used)
+    fast = charged(book, "openai", "gpt-6-astra", used, said={"service_tier": "ultrafast"})
+    assert fast == (6 * plain, False)
+
+
+@pytest.mark.parametrize(
+    ("model", "said", "factor", "is_flagged"),
+    [
+        # usage.md 1.6: `serviceTier.type` and `performanceConfig.latency`.
+        ("amazon.nova-pro-v1:0", {"service_tier": "priority"}, "1.75", False),
+        ("us.amazon.nova-2-lite-v1:0", {"service_tier": "priority"}, "1.75", False),
+        ("global.moonshotai.kimi-k3", {"service_tier": "flex"}, "0.5", False),
+        ("openai.gpt-oss-120b-1:0", {"service_tier": "flex"}, "0.5", False),
+        ("amazon.nova-pro-v1:0", {"service_tier": "reserved"}, "1", False),
+        ("amazon.nova-pro-v1:0", {"service_tier": "default"}, "1", False),
+        ("amazon.nova-pro-v1:0", {"speed": "standard"}, "1", False),
+        ("amazon.nova-pro-v1:0", {"speed": "optimized"}, "1.25", True),
+        ("us.anthropic.claude-3-5-haiku-20241022-v1:0", {"speed": "optimized"}, "1.25", True),
+        ("global.anthropic.claude-opus-5", {"speed": "optimized"}, "6", True),
+        ("global.anthropic.claude-opus-5", {"service_tier": "priority"}, "6", True),
+        ("global.anthropic.claude-opus-5", {"service_tier": "flex"}, "1", True),
+    ],
+)
+def test_tiers_and_latency_on_bedrock(book, model, said, factor, is_flagged):
+    plain, is_unknown = charged(book, "bedrock", model)
+    assert not is_unknown
+    expected = (plain * Decimal(factor), is_flagged)
+    assert charged(book, "bedrock", model, said=said) == expected
+
+
+@pytest.mark.parametrize(
+    ("scope", "factor"), [("global.", "1"), ("us.", "1.1"), ("eu.", "1.1"), ("jp.", "1.1")]
+)
+def test_a_bedrock_profile_inside_a_region_costs_a_tenth_more_usage_md_1_6(book, scope, factor):
+    dollars, is_flagged = charged(book, "bedrock", f"{scope}anthropic.claude-opus-5")
+    assert (dollars, is_flagged) == (25 * Decimal(factor), False)
+
+
+def test_a_bedrock_discount_is_granted_by_the_response_alone(book):
+    plain = charged(book, "bedrock", "amazon.nova-pro-v1:0")
+    assert charged(book, "bedrock", "amazon.nova-pro-v1:0", asked={"service_tier": "flex"}) == plain
+
+
+@pytest.mark.parametrize(
+    ("model", "dollars"),
+    [("claude-opus-5", "50"), ("claude-opus-4-8", "50"), ("claude-opus-5-5", "40")],
+)
+def test_fast_speed_is_twice_the_price_today_usage_md_1_1(book, model, dollars):
+    assert charged(book, "anthropic", model, said={"speed": "fast"}) == (Decimal(dollars), False)
+
+
+@pytest.mark.parametrize("value", ["ultrafast", "warp"])
+def test_an_unknown_model_at_an_unpublished_tier_is_six_times_the_ceiling(book, value):
+    plain, _ = charged(book, "openai", "unknown")
+    dollars, is_flagged = charged(book, "openai", "unknown", said={"service_tier": value})
+    assert is_flagged
+    assert dollars >= 6 * plain
