@@ -88,10 +88,11 @@ class Preparation:
             content_type=call.content_type,
         )
         facts = read_facts(target, call.body)
-        if not call.principal.may_call(facts.model):
-            raise PermissionDeniedError(
-                f"This key may not call {facts.model!r}: `GET /v1/models` lists what it may."
-            )
+        for model in (facts.model, *facts.also_models):
+            if not call.principal.may_call(model):
+                raise PermissionDeniedError(
+                    f"This key may not call {model!r}: `GET /v1/models` lists what it may."
+                )
         destination = self._destination(call, facts)
         if call.dialect is Dialect.OPENAI_TRANSCRIPTIONS:
             body = without_model_prefix(call.body, call.content_type, destination.prefix_bytes)
@@ -185,7 +186,12 @@ class Preparation:
         is_signed = provider.spec.credential_style == "sigv4" and not provider.is_simulated
         return UpstreamRequest(
             destination=destination,
-            url=provider.url(call.dialect, model=destination.model, action=call.action),
+            url=provider.url(
+                call.dialect,
+                model=destination.model,
+                action=call.action,
+                version=call.api_version,
+            ),
             headers=route.headers,
             query=call.query,
             body=body,

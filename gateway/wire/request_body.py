@@ -14,6 +14,8 @@ from gateway.wire.top_level import Members, NotAnObjectError, members_of, withou
 MODEL_LENGTH_MAX = 200
 MAX_TOKENS_MAX = 2**31 - 1
 CHOICES_MAX = 128
+ALSO_MODELS_MAX = 16
+_ALTERNATIVES = ("models", "fallbacks")
 _EFFORT_LENGTH_MAX = 64
 _WITH_CHOICES = frozenset({Dialect.OPENAI_CHAT, Dialect.OPENAI_COMPLETIONS})
 _TOO_DEEP = "The request body is nested too deeply."
@@ -49,6 +51,7 @@ def read_request(dialect: Dialect, body: bytes) -> RequestFacts:
         effort=_effort(document, dialect),
         # OpenAI-compatible hosts of Anthropic's models take the same breakpoints.
         cache_ttls=_cache_ttls(members, body),
+        also_models=_also_models(document),
     )
 
 
@@ -107,6 +110,25 @@ def _model(document: dict[str, Any]) -> str:
     if not model.isprintable():
         raise InvalidRequestError("`model` must not contain control characters.")
     return model
+
+
+def _also_models(document: dict[str, Any]) -> tuple[str, ...]:
+    """What a provider may answer with instead: OpenRouter's `models`, others' `fallbacks`."""
+    found: list[str] = []
+    for name in _ALTERNATIVES:
+        value = document.get(name)
+        if value is None:
+            continue
+        if not isinstance(value, list) or len(value) > ALSO_MODELS_MAX:
+            raise InvalidRequestError(
+                f"`{name}` must be a list of at most {ALSO_MODELS_MAX} models."
+            )
+        for item in value:
+            model = item if isinstance(item, str) else _of(item, "model")
+            if not isinstance(model, str) or not 0 < len(model) <= MODEL_LENGTH_MAX:
+                raise InvalidRequestError(f"`{name}` must name models, as strings.")
+            found.append(model)
+    return tuple(found)
 
 
 def _boolean(holder: dict[str, Any], name: str) -> bool:

@@ -15,6 +15,8 @@ from gateway.wire.top_level import Members, is_each_name_plain_and_once, members
 BUDGET_NAMES = frozenset(
     {
         "model",
+        "models",
+        "fallbacks",
         "max_tokens",
         "max_completion_tokens",
         "max_output_tokens",
