@@ -9,6 +9,7 @@ import click
 from gateway.cli.amounts import MONTH
 from gateway.cli.corrections import open_month_for, post_correction
 from gateway.cli.session import json_option, print_json, print_rows, query
+from gateway.config import providers_from_env
 from gateway.domain.clock import SystemClock
 from gateway.pricing.book import PriceBook
 from gateway.reports.price_rows import set_prices
@@ -29,7 +30,10 @@ def rerate(month: date, dry_run: bool, as_json: bool) -> None:
 
     async def work(connection: asyncpg.Connection) -> list[Rerating]:
         now = SystemClock().now()
-        book = PriceBook.load(now, await set_prices(connection))
+        free, base_urls = providers_from_env()
+        book = PriceBook.load(
+            now, await set_prices(connection), free_providers=free, base_urls=base_urls
+        )
         post_month = await open_month_for(connection, month)
         done: list[Rerating] = []
         async for rerating in reratings(connection, book, month=month):

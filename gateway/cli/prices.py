@@ -9,6 +9,7 @@ from gateway.cli.amounts import INSTANT
 from gateway.cli.price_rerate import rerate
 from gateway.cli.price_set import set_price
 from gateway.cli.session import CommandError, Row, json_option, print_json, print_rows, query
+from gateway.config import providers_from_env
 from gateway.config_settings import PROVIDERS
 from gateway.domain.clock import SystemClock
 from gateway.pricing.book import PriceBook
@@ -36,7 +37,8 @@ def show(model: str, provider: str | None, at: datetime | None, as_json: bool) -
         history = await price_history(connection, model=model, provider=provider)
         named = {each.provider for each in overrides if each.model == model}
         providers = [provider] if provider else sorted({*PROVIDERS, "bedrock", *named})
-        book = PriceBook.load(moment, overrides)
+        free, base_urls = providers_from_env()
+        book = PriceBook.load(moment, overrides, free_providers=free, base_urls=base_urls)
         return _in_force(book, model, providers, moment), list(history)
 
     in_force, history = query(work)
@@ -63,7 +65,7 @@ def _in_force(book: PriceBook, model: str, providers: list[str], moment: datetim
     for provider in providers:
         rates = book.rates(provider, model, moment)
         if rates is not None:
-            shown = {kind: rates[kind] for kind in _SHOWN_RATES}
+            shown = {kind: rates.get(kind) for kind in _SHOWN_RATES}
             found.append({"provider": provider, "model": model, **shown})
     return found
 

@@ -188,6 +188,7 @@ class OpenHold:
                 name: value
                 for name, value in (
                     ("usage", measurement.usage_raw),
+                    ("counts", measurement.usage.folded_counts() or None),
                     ("service_tier", selectors.service_tier),
                     ("speed", selectors.speed),
                     ("inference_geo", selectors.inference_geo),

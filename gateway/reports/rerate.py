@@ -1,8 +1,8 @@
 """Entries that were charged at a ceiling, and what they cost by the prices of today."""
 
 import uuid
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -12,7 +12,14 @@ import orjson
 
 from gateway.domain.money import usd_from_pico
 from gateway.domain.request import RequestFacts
-from gateway.domain.usage import Measurement, PriceSelectors, Usage, UsagePart, UsageSource
+from gateway.domain.usage import (
+    FOLDED_COUNTS,
+    Measurement,
+    PriceSelectors,
+    Usage,
+    UsagePart,
+    UsageSource,
+)
 from gateway.postgres.connection import Connection
 from gateway.postgres.sql import load_queries
 from gateway.pricing.book import PriceBook
@@ -45,8 +52,7 @@ async def reratings(
 ) -> AsyncIterator[Rerating]:
     """Corrections that a month still needs; an entry that has one, or has no price yet, is passed.
 
-    Tokens of audio and images count as text, and the work of several models as the answer's own:
-    the ledger's row has them so.
+    The work of several models counts as the answer's own: the ledger's row has it so.
     """
     last = uuid.UUID(int=0)
     while True:
@@ -71,7 +77,7 @@ async def _is_corrected(connection: Connection, rerating: Rerating) -> bool:
 def _rerated(row: asyncpg.Record, book: PriceBook) -> Rerating | None:
     detail = orjson.loads(row["detail"] or "{}")
     measurement = Measurement(
-        parts=(UsagePart(model=None, usage=_usage(row)),),
+        parts=(UsagePart(model=None, usage=_usage(row, detail.get("counts") or {})),),
         source=UsageSource(row["usage_source"]),
         response_model=row["response_model"],
         selectors=PriceSelectors(
@@ -104,15 +110,27 @@ def _rerated(row: asyncpg.Record, book: PriceBook) -> Rerating | None:
     )
 
 
-def _usage(row: asyncpg.Record) -> Usage:
-    return Usage(
-        input_uncached_tokens=row["input_uncached_tokens"],
-        cache_read_tokens=row["cache_read_tokens"],
-        cache_write_5m_tokens=row["cache_write_5m_tokens"],
+def _usage(row: asyncpg.Record, counts: Mapping[str, object]) -> Usage:
+    """The row's counts, and out of them those that it holds together."""
+    apart = {
+        name: count
+        for name in FOLDED_COUNTS
+        if isinstance(count := counts.get(name), int) and count > 0
+    }
+    folded = Usage(**apart)
+    return replace(
+        folded,
+        input_uncached_tokens=row["input_uncached_tokens"]
+        - folded.input_audio_tokens
+        - folded.input_image_tokens,
+        cache_read_tokens=row["cache_read_tokens"] - folded.cache_read_audio_tokens,
+        cache_write_5m_tokens=row["cache_write_5m_tokens"] - folded.cache_write_unsplit_tokens,
         cache_write_1h_tokens=row["cache_write_1h_tokens"],
-        output_tokens=row["output_tokens"],
+        output_tokens=row["output_tokens"]
+        - folded.output_audio_tokens
+        - folded.output_image_tokens,
         reasoning_tokens=row["reasoning_tokens"],
-        web_search_requests=row["web_search_requests"],
+        web_search_requests=row["web_search_requests"] - folded.web_search_preview_requests,
     )
 
 
