@@ -56,6 +56,6 @@ def test_it_never_goes_towards_bedrock(setting: SaveModeSetting) -> None:
     assert not applies(setting, product="posthog_code", at_engage=True, provider="bedrock")
 
 
-@pytest.mark.parametrize("dialect", set(Dialect) - {Dialect.ANTHROPIC_MESSAGES})
+@pytest.mark.parametrize("dialect", sorted(set(Dialect) - {Dialect.ANTHROPIC_MESSAGES}))
 def test_it_knows_the_messages_dialect_alone(dialect: Dialect) -> None:
     assert not applies(ON, product="posthog_code", at_engage=True, dialect=dialect)
