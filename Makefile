@@ -44,8 +44,14 @@ fmt: setup ## put the code into the house's format
 migrate: setup ## bring the schema up to date, the site's own migrations included
 	$(BIN)/gateway migrate
 
-bench: setup ## CPU per request and per event against a bare aiohttp relay
-	$(BIN)/python -m bench.run
+ROUNDS ?= 10
+SCENARIOS ?= all
+CONTENDERS ?= gateway,aiohttp,aiohttp_again,nginx,envoy,direct
+bench: setup ## what the product costs beside a bare relay, nginx and envoy; writes docs/benchmarks
+	$(BIN)/python -m bench.run --rounds $(ROUNDS) --scenarios $(SCENARIOS) --contenders $(CONTENDERS)
+
+bench-gate: setup ## fail where the product's CPU against a bare relay's has grown (bench/gate.json)
+	$(BIN)/python -m bench.gate
 
 TRIALS ?= 100
 cap-trials: setup ## race workers to a cap TRIALS times; prints the largest overspend and its bound
@@ -67,4 +73,4 @@ lock: ## resolve the lock files anew (needs uv)
 clean: ## remove the environment and what was built; data in ./var stays
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup run demo test test-fast check fmt migrate bench cap-trials recordings docs lock clean
+.PHONY: help setup run demo test test-fast check fmt migrate bench bench-gate cap-trials recordings docs lock clean

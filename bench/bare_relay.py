@@ -1,7 +1,7 @@
 """The relay that everyone writes first: aiohttp on both sides, uvloop, and nothing else at all."""
 
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 import uvloop
 from aiohttp import ClientSession, ClientTimeout, TCPConnector, hdrs, web
@@ -16,7 +16,7 @@ NOT_FORWARDED = frozenset(
 )
 
 
-def forwarded(headers: CIMultiDict[str]) -> CIMultiDict[str]:
+def forwarded(headers: Mapping[str, str]) -> CIMultiDict[str]:
     return CIMultiDict(pair for pair in headers.items() if pair[0].lower() not in NOT_FORWARDED)
 
 

@@ -165,7 +165,7 @@ def _gateway(name: str, place: Place) -> Running:
         key_file = place.directory / "key"
         if ready["key"] is not None:
             key_file.write_text(str(ready["key"]))
-            _set_cap(environment, place)
+            _set_cap(environment)
         _, database = split_database(tree(process.pid))
         pin(database, place.cores.others)
     except BaseException:
@@ -192,7 +192,7 @@ def _ready(process: "subprocess.Popen[str]") -> dict[str, object]:
     raise RuntimeError(f"the gateway did not get ready: {text!r}; see its log")
 
 
-def _set_cap(environment: dict[str, str], place: Place) -> None:
+def _set_cap(environment: dict[str, str]) -> None:
     subprocess.run(
         [sys.executable, "-m", "gateway", "budget", "set", "--team", "demo", "--cap", CAP_USD],
         env={**os.environ, **environment},
@@ -201,13 +201,6 @@ def _set_cap(environment: dict[str, str], place: Place) -> None:
         capture_output=True,
         check=True,
     )
-
-
-def database_url(directory: Path) -> str:
-    """The embedded database of the gateway that ran, or runs, in a place's directory."""
-    from gateway.postgres.embedded import EmbeddedPostgres  # noqa: PLC0415 - for one question
-
-    return EmbeddedPostgres(directory / "gateway" / "data").url()
 
 
 # --- plain proxies ----------------------------------------------------------------------------
@@ -233,6 +226,7 @@ http {{
 }}
 """
 
+_ENVOY_TYPES = "type.googleapis.com/envoy.extensions.filters"
 _ENVOY = """\
 static_resources:
   listeners:
@@ -242,7 +236,7 @@ static_resources:
     - filters:
       - name: envoy.filters.network.http_connection_manager
         typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          "@type": {types}.network.http_connection_manager.v3.HttpConnectionManager
           stat_prefix: in
           codec_type: HTTP1
           route_config:
@@ -253,7 +247,7 @@ static_resources:
           http_filters:
           - name: envoy.filters.http.router
             typed_config:
-              "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
+              "@type": {types}.http.router.v3.Router
   clusters:
   - name: provider
     type: STATIC
@@ -284,7 +278,11 @@ def _configured(name: str, place: Place, template: str) -> tuple[int, Path]:
     user = "user root;" if name == "nginx" and os.geteuid() == 0 else ""
     path.write_text(
         template.format(
-            port=port, upstream_port=place.upstream_port, directory=place.directory, user=user
+            port=port,
+            upstream_port=place.upstream_port,
+            directory=place.directory,
+            user=user,
+            types=_ENVOY_TYPES,
         )
     )
     return port, path
@@ -292,14 +290,15 @@ def _configured(name: str, place: Place, template: str) -> tuple[int, Path]:
 
 def _nginx_started(name: str, place: Place) -> Running:
     port, path = _configured(name, place, _NGINX)
-    command = [_need(name, _nginx()), "-c", path]
+    command: list[str | Path] = [_need(name, _nginx()), "-c", path]
     return _plain(name, port, command, place)
 
 
 def _envoy_started(name: str, place: Place) -> Running:
     port, path = _configured(name, place, _ENVOY)
     options = ["--concurrency", "1", "-l", "error", "--base-id", str(os.getpid())]
-    return _plain(name, port, [_need(name, _envoy()), "-c", path, *options], place)
+    command: list[str | Path] = [_need(name, _envoy()), "-c", path, *options]
+    return _plain(name, port, command, place)
 
 
 def _plain(name: str, port: int, command: list[str | Path], place: Place) -> Running:

@@ -16,7 +16,7 @@ _SAMPLE_S = 0.2
 _SETTLED_CPU_S = 0.01  # in one sample: nothing is left to do
 _SETTLE_TIMEOUT_S = 4.0
 # Long after the head of the answer, well before a gateway may cut a client that stalls.
-_STALLED_AFTER_S = 2.0
+_STALLED_AFTER_S = 4.0
 _PROBE = Scenario(
     name="probe",
     says="",
@@ -70,7 +70,9 @@ def body_hash(tools: Tools, scenario: Scenario, to: Running) -> str:
 
 def faults_of(row: Row) -> str:
     """What went wrong in a load, in words; empty where nothing did."""
-    counted = ("broken", "not_200", "mismatched", "unfinished")
+    counted = ["broken", "not_200", "mismatched"]
+    if not row["stalled"]:
+        counted.append("unfinished")
     return ", ".join(
         [f"{row[name]} {name}" for name in counted if row[name]]
         + ([str(row["error"])] if row.get("error") else [])
@@ -101,6 +103,8 @@ def measured(tools: Tools, scenario: Scenario, to: Running) -> Row:
     cpu, database_cpu = cpu_after - cpu_before, database_after - database_before
     count = int(str(row["requests"])) or 1
     user, system = sum(t[0] for t in ticks), sum(t[1] for t in ticks)
+    # A stalled reader is counted once the head of its answer has come.
+    streams = int(str(row["stalled"])) or scenario.connections
     ours_s = cpu + database_cpu + float(str(row["cpu_s"]))
     return row | {
         "contender": to.name,
@@ -112,19 +116,20 @@ def measured(tools: Tools, scenario: Scenario, to: Running) -> Row:
         "cpu_user_share": user / ((user + system) or 1),
         "rss_before_kb": rss_before,
         "rss_peak_kb": max(rss_peak, rss_kb(own)),
-        "rss_kb_per_stream": (rss_peak - rss_before) / scenario.connections,
-        "kernel_kb_per_stream": kernel_peak / KB / scenario.connections,
+        "rss_kb_per_stream": (rss_peak - rss_before) / streams,
+        "kernel_kb_per_stream": kernel_peak / KB / streams,
         "machine_busy_share": busy_s / elapsed_s,
         "foreign_cores": max(0.0, busy_s - ours_s) / elapsed_s,
     }
 
 
 def with_probe(tools: Tools, scenario: Scenario, to: Running) -> Row:
-    """How long the events of another stream wait while the scenario's load runs."""
+    """How long the events of another stream wait while such prompts come, one at a time."""
     probe = tools.begin(tools.command(_PROBE, to, "-c", "1", "-n", "1", "-t", "60"))
     try:
         time.sleep(0.3)
-        tools.finish(tools.begin(_load(tools, scenario, to, scenario.requests)))
+        one_by_one = ["-c", "1", "-n", str(scenario.requests), "-t", "20"]
+        tools.finish(tools.begin(tools.command(scenario, to, *one_by_one)))
         time.sleep(0.1)
         probe.terminate()  # it prints what it has
         return tools.finish(probe)
@@ -141,7 +146,7 @@ def _load(tools: Tools, scenario: Scenario, to: Running, requests: int) -> list[
 def _watch(
     process: "subprocess.Popen[str]", scenario: Scenario, pids: list[int]
 ) -> tuple[int, int]:
-    """Resident and kernel memory while the load runs: the most; of stalled readers, once stalled."""
+    """The most of resident and kernel memory while the load runs; of readers once they stall."""
     rss_peak = kernel_peak = 0
     began_s = time.monotonic()
     # Reading the kernel's list of sockets costs the core that the load runs on.

@@ -1,4 +1,4 @@
-"""Processes on given cores, and what they use: CPU from the kernel's own clocks, resident memory."""
+"""Processes on given cores, and what they use: CPU from the kernel's clocks, resident memory."""
 
 import os
 import signal
@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from bench.tools import MissingToolError
 
@@ -59,7 +60,7 @@ def start(
 
 
 @contextmanager
-def _open(target: Path | int) -> Iterator[object]:
+def _open(target: Path | int) -> Iterator[IO[bytes] | int]:
     if isinstance(target, int):
         yield target
         return
@@ -112,8 +113,8 @@ def tree(pid: int) -> list[int]:
     """The process and all that descend from it."""
     found = [pid]
     with suppress(FileNotFoundError, ProcessLookupError):
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            for child in Path(f"/proc/{pid}/task/{thread}/children").read_text().split():
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            for child in (thread / "children").read_text().split():
                 found += tree(int(child))
     return found
 
@@ -132,8 +133,8 @@ def split_database(pids: Sequence[int]) -> tuple[list[int], list[int]]:
 def pin(pids: Sequence[int], core: int) -> None:
     for pid in pids:
         with suppress(FileNotFoundError, ProcessLookupError):
-            for thread in os.listdir(f"/proc/{pid}/task"):
-                os.sched_setaffinity(int(thread), {core})
+            for thread in Path(f"/proc/{pid}/task").iterdir():
+                os.sched_setaffinity(int(thread.name), {core})
 
 
 def cpu_s(pid: int) -> float:

@@ -160,11 +160,11 @@ ALL: tuple[Scenario, ...] = (
     ),
     Scenario(
         name="stalled",
-        says="100 clients that read the head of a 14 MB answer and then nothing, for 3 s.",
+        says="100 clients that read the head of a 14 MB answer and then nothing, for 5 s.",
         word="mock-n100000",
         connections=100,
         requests=100,
-        seconds_max=3,
+        seconds_max=5,
         rounds_max=3,
         is_ratio=False,
         is_fresh=True,

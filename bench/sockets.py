@@ -1,10 +1,10 @@
 """Kernel memory charged to a process's TCP sockets, asked of the kernel over netlink."""
 
-import os
 import socket
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 _NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20
@@ -23,9 +23,9 @@ def kernel_bytes(pids: Sequence[int]) -> int:
 
 def _socket_inodes(pid: int) -> Iterator[int]:
     with suppress(FileNotFoundError, ProcessLookupError):
-        for name in os.listdir(f"/proc/{pid}/fd"):
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
             with suppress(OSError):
-                target = os.readlink(f"/proc/{pid}/fd/{name}")
+                target = str(descriptor.readlink())
                 if target.startswith("socket:["):
                     yield int(target[8:-1])
 
