@@ -120,7 +120,11 @@ class ClientReply:
     def write(self, piece: bytes) -> None:
         if self._frames_chunks:
             piece = b"%x\r\n%b\r\n" % (len(piece), piece)
-        self._send(piece)
+        # As `_send` does, without a call: this runs once an event.
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            raise ClientGoneError
+        transport.write(piece)
 
     def end(self) -> None:
         if self._frames_chunks:

@@ -52,16 +52,18 @@ class Bill:
         if head.status in SUCCESS and self._open_hold is not None:
             self._meter = self._new_meter(head)
 
-    def measure(self, payload: bytes) -> None:
+    def measure(self, payload: bytes) -> bool:
+        """Whether the answer's own end has been seen."""
         meter = self._meter
         if meter is None:
             if len(self._error_body) < ERROR_BYTES_MAX:
                 self._error_body += payload
-            return
+            return False
         meter.feed(payload)
         if not self._has_first_token and meter.has_first_token and self._open_hold is not None:
             self._has_first_token = True
             self._open_hold.saw_first_token()
+        return meter.is_complete
 
     def release(self, error: GatewayError) -> None:
         """Nothing of the request reached a provider that could charge for it."""

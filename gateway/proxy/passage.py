@@ -20,7 +20,8 @@ class Passage:
         self._head = head
         self._reply = reply
         self._filter = filter_for(request, head.status)
-        self._is_framed = (
+        # Pieces go on as they come, framing and all.
+        self.is_framed = (
             self._filter is None and head.framing is Framing.CHUNKED and reply.takes_chunks
         )
 
@@ -33,11 +34,11 @@ class Passage:
             headers = translated_headers(self._request, head.status, headers)
             content_bytes = None
         self._reply.start(
-            head.status, headers, content_bytes=content_bytes, is_framed=self._is_framed
+            head.status, headers, content_bytes=content_bytes, is_framed=self.is_framed
         )
 
     def write(self, framed: bytes, payload: bytes, *, is_last: bool) -> None:
-        piece = framed if self._is_framed else payload
+        piece = framed if self.is_framed else payload
         if self._filter is not None:
             piece = self._filter.feed(piece)
             if is_last:

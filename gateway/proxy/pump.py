@@ -52,6 +52,7 @@ class Pump:
         self._waiter: asyncio.Future[None] | None = None
         self._refusal: Refusal | None = None
         self._passage: Passage | None = None
+        self._passes_through = False
         self._error: GatewayError | None = None
         self._client_is_gone = False
         self._has_drain = False
@@ -109,16 +110,25 @@ class Pump:
                 self._refusal = Refusal(head)
             else:
                 self._begin(head)
+        except ClientGoneError:
+            self.client_is_gone()
         except Exception as exc:  # noqa: BLE001 - a callback has no caller who could handle it.
             self._break(exc)
 
     def piece_received(self, framed: bytes, payload: bytes, *, is_last: bool) -> None:
         try:
-            if self._refusal is None:
+            if self._passes_through and not is_last:
+                # The way of nearly every piece: `_pass` with all its questions answered before.
+                if self._bill.measure(payload):
+                    self._bill.settle(client_aborted=False)
+                self._reply.write(framed)
+            elif self._refusal is None:
                 self._pass(framed, payload, is_last=is_last)
             else:
                 self._refusal.add(framed, payload, is_last=is_last)
                 self._peek(self._refusal)
+        except ClientGoneError:
+            self.client_is_gone()
         except Exception as exc:  # noqa: BLE001 - as above.
             self._break(exc)
 
@@ -164,16 +174,11 @@ class Pump:
         self._passage = Passage(self._request, head, self._reply)
         if self._client_is_gone:
             return
-        try:
-            self._passage.start()
-        except ClientGoneError:
-            self.client_is_gone()
+        self._passage.start()
+        self._passes_through = self._passage.is_framed
 
     def _pass(self, framed: bytes, payload: bytes, *, is_last: bool) -> None:
-        """Measure, then write: nothing goes out before the end of the callback anyway.
-
-        What a client has heard whole is on the journal, even if this process dies now.
-        """
+        """What a client has heard whole is on the journal, even if this process dies now."""
         if self._is_over:
             return
         bill = self._bill
@@ -188,10 +193,7 @@ class Pump:
             self._drained(len(payload), is_last=is_last)
             return
         assert self._passage is not None
-        try:
-            self._passage.write(framed, payload, is_last=is_last)
-        except ClientGoneError:
-            self.client_is_gone()
+        self._passage.write(framed, payload, is_last=is_last)
         if is_last:
             self._finish()
 
@@ -212,6 +214,7 @@ class Pump:
         if self._client_is_gone or self._is_over:
             return
         self._client_is_gone = True
+        self._passes_through = False
         self._stop_timer()
         if self._exchange is not None:
             self._hear_out()
@@ -273,6 +276,7 @@ class Pump:
         if self._is_over:
             return
         self._is_over = True
+        self._passes_through = False
         self._stop_timer()
         if self._has_drain:
             self._relays.give_drain_back()

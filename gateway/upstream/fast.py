@@ -17,7 +17,8 @@ from gateway.domain.errors import (
 from gateway.upstream.answer import AnswerListener, Exchange, OutgoingRequest
 from gateway.upstream.connection import ModelConnection, ModelConnector
 from gateway.upstream.wheel import DeadlineWheel
-from gateway.wire.http1 import Body, Framing, FramingError, HeadReader, ResponseHead, body_of
+from gateway.wire.http1 import Framing, FramingError, HeadReader, ResponseHead
+from gateway.wire.http1_body import Body, body_of
 
 CONNECT_TIMEOUT_S = 10.0
 # Extended thinking is silent for minutes; any byte, pings included, starts the wait anew.
@@ -145,7 +146,10 @@ class _FastExchange:
         except FramingError as exc:
             self._fail(UpstreamProtocolError(), exc)
             return
-        self._pass_on(body, payload)
+        if body.is_ended:
+            self._end(body, payload)
+        else:
+            self._listener.piece_received(body.framed, payload, is_last=False)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         if self._is_over:
@@ -194,18 +198,19 @@ class _FastExchange:
         self._head = head
         body = self._body = body_of(head)
         self._listener.head_received(head)
+        payload = b""
         if body.is_ended:
             body.has_excess = rest != b""
-            self._pass_on(body, b"")
         elif rest:
-            self._pass_on(body, body.feed(rest))
-
-    def _pass_on(self, body: Body, payload: bytes) -> None:
+            payload = body.feed(rest)
         if self._is_over:
             return
-        if not body.is_ended:
+        if body.is_ended:
+            self._end(body, payload)
+        elif rest:
             self._listener.piece_received(body.framed, payload, is_last=False)
-            return
+
+    def _end(self, body: Body, payload: bytes) -> None:
         self._is_over = True
         self._deadline.end()
         self._listener.piece_received(body.framed, payload, is_last=True)

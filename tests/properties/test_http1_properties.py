@@ -5,7 +5,8 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.wire.http1 import Body, FramingError, HeadReader, body_of
+from gateway.wire.http1 import FramingError, HeadReader
+from gateway.wire.http1_body import Body, body_of
 
 payloads = st.lists(
     st.one_of(

@@ -5,15 +5,12 @@ import pytest
 from gateway.wire.http1 import (
     HEAD_BYTES_MAX,
     HEADERS_MAX,
-    Body,
-    ChunkedBody,
     Framing,
     FramingError,
     HeadReader,
-    LengthBody,
     ResponseHead,
-    body_of,
 )
+from gateway.wire.http1_body import Body, ChunkedBody, LengthBody, body_of
 
 
 def head_of(text: str) -> ResponseHead:
