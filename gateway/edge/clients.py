@@ -121,6 +121,7 @@ class ClientEdge:
             query=match.query,
             path_model=match.model,
             action=match.action,
+            api_version=match.api_version,
             content_type=request.headers.get("Content-Type", JSON_MEDIA_TYPE),
             body=await read_body(
                 request, self._body_bytes_max, media_type=_MEDIA_TYPES.get(dialect, JSON_MEDIA_TYPE)

@@ -12,6 +12,8 @@ DEFAULT_PRODUCT = "llm_gateway"
 # Known to providers and harmless to the bill; anything else could name what the body should.
 _QUERY_NAMES = frozenset({"beta", "alt", "api-version"})
 _QUERY_VALUE = re.compile(r"[A-Za-z0-9._-]{0,64}")
+# Google answers in other forms too (`proto`, `media`), which no meter reads.
+_ALT_VALUES = frozenset({"sse", "json"})
 
 
 class Surface(Enum):
@@ -46,6 +48,8 @@ class Match:
     query: str
     model: str | None = None
     action: str | None = None
+    api_version: str | None = None
+    """Gemini's, where the path names one."""
 
 
 ROUTES = {
@@ -81,7 +85,7 @@ _BEDROCK = Route(surface=Surface.MODEL, method="POST", dialect=Dialect.BEDROCK)
 # Of escapes only those that AWS's SDKs write for `:` and `/` in model ids and ARNs.
 _WITH_MODEL = re.compile(
     r"(?:/(?P<product>[A-Za-z0-9_-]{1,64}))?"
-    r"(?:/v1beta/models/(?P<gemini>[A-Za-z0-9._-]{1,200})"
+    r"(?:/(?P<version>v1|v1beta)/models/(?P<gemini>[A-Za-z0-9._-]{1,200})"
     r":(?P<method>generateContent|streamGenerateContent|countTokens)"
     r"|/model/(?P<bedrock>(?:[A-Za-z0-9._:-]|%3[Aa]|%2[Ff]){1,400})"
     r"/(?P<action>invoke|invoke-with-response-stream|converse|converse-stream))"
@@ -125,7 +129,12 @@ class RouteTable:
         if (model := found["gemini"]) is not None:
             route = _GEMINI_COUNT if found["method"] == "countTokens" else _GEMINI
             return Match(
-                route=route, product=product, query="", model=model, action=found["method"]
+                route=route,
+                product=product,
+                query="",
+                model=model,
+                action=found["method"],
+                api_version=found["version"],
             )
         model = unquote(found["bedrock"])
         return Match(route=_BEDROCK, product=product, query="", model=model, action=found["action"])
@@ -163,4 +172,6 @@ def _checked_query(query: str) -> str:
         raise InvalidRequestError(f"Unknown query parameter: this gateway takes {allowed}, once.")
     if not all(_QUERY_VALUE.fullmatch(value) for _, value in pairs):
         raise InvalidRequestError("A query parameter has a value that cannot be passed on.")
+    if not _ALT_VALUES.issuperset(value for name, value in pairs if name == "alt"):
+        raise InvalidRequestError("The query parameter alt takes sse or json.")
     return urlencode(pairs)

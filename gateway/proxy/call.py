@@ -22,6 +22,7 @@ class Call:
     path_model: str | None = None
     """The model where the path names it (Gemini, Bedrock), and what is to be done with it."""
     action: str | None = None
+    api_version: str | None = None
     content_type: str = "application/json"
     wants_override: bool = False
     wants_bedrock: bool = False

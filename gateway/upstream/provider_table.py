@@ -53,7 +53,7 @@ SPECS = (
         name="gemini",
         base_url="https://generativelanguage.googleapis.com",
         credential_style="x-goog-api-key",
-        paths={Dialect.GEMINI: "/v1beta/models/{model}:{action}"},
+        paths={Dialect.GEMINI: "/{version}/models/{model}:{action}"},
         model_prefixes=("gemini-", "gemma-"),
     ),
     ProviderSpec(

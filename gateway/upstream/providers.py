@@ -33,11 +33,18 @@ class Provider:
         setting = "API_KEY" if self.base_url else "BASE_URL"
         return f"GATEWAY_{self.name.upper()}_{setting}"
 
-    def url(self, dialect: Dialect, *, model: str = "", action: str | None = None) -> str:
+    def url(
+        self,
+        dialect: Dialect,
+        *,
+        model: str = "",
+        action: str | None = None,
+        version: str | None = None,
+    ) -> str:
         """A constant of the route; of what a client sent only a checked model is in it, escaped."""
         path = self.spec.paths[dialect]
         if "{" in path:
-            path = path.format(model=quote(model, safe="-._~"), action=action)
+            path = path.format(model=quote(model, safe="-._~"), action=action, version=version)
         return f"{self.base_url}{path}"
 
     def credential_header(self) -> tuple[str, str] | None:

@@ -15,6 +15,11 @@ from gateway.edge.credential import presented_key
         ("X-Api-Key", " gw_key"),
         ("x-goog-api-key", "gw_key"),
         ("api-key", "gw_key"),
+        (
+            "Authorization",
+            "AWS4-HMAC-SHA256 Credential=gw_key/20261125/us-east-1/bedrock/aws4_request, "
+            "SignedHeaders=host;x-amz-date, Signature=00ff",
+        ),
     ],
 )
 def test_a_key_is_taken_from_any_header_that_an_sdk_uses(header: tuple[str, str]) -> None:
@@ -35,6 +40,7 @@ def test_the_same_key_twice_is_one_key() -> None:
         [("api-key", "gw_one"), ("x-goog-api-key", "gw_two")],
         [("x-api-key", "gw_one"), ("x-api-key", "GW_ONE")],
         [("Authorization", "Basic gw_one"), ("x-api-key", "gw_one")],
+        [("Authorization", "AWS4-HMAC-SHA256 Credential=AKIA/d/r"), ("x-api-key", "gw_one")],
     ],
 )
 def test_two_keys_that_differ_are_refused(headers: list[tuple[str, str]]) -> None:

@@ -20,6 +20,9 @@ TABLE = RouteTable(frozenset({"llm_gateway", "posthog_code", "slack_app"}))
         ("/v1beta/models/gemini-2.5-pro:generateContent", Surface.MODEL, Dialect.GEMINI),
         ("/v1beta/models/gemini-2.5-pro:streamGenerateContent", Surface.MODEL, Dialect.GEMINI),
         ("/v1beta/models/gemini-2.5-pro:countTokens", Surface.TOKEN_COUNT, Dialect.GEMINI),
+        ("/v1/models/gemini-2.5-pro:generateContent", Surface.MODEL, Dialect.GEMINI),
+        ("/v1/models/gemini-2.5-pro:streamGenerateContent", Surface.MODEL, Dialect.GEMINI),
+        ("/v1/models/gemini-2.5-pro:countTokens", Surface.TOKEN_COUNT, Dialect.GEMINI),
         ("/model/anthropic.claude-v1:0/invoke", Surface.MODEL, Dialect.BEDROCK),
         ("/model/a.b/invoke-with-response-stream", Surface.MODEL, Dialect.BEDROCK),
         ("/model/a.b/converse", Surface.MODEL, Dialect.BEDROCK),
@@ -86,6 +89,9 @@ def test_the_path_names_model_and_action_where_the_dialect_has_them_there(
         "/posthog_code/livez",
         "/v1beta/models/a/b:generateContent",
         "/v1beta/models/a:embedContent",
+        "/v1/models/a:embedContent",
+        "/v1alpha/models/a:generateContent",
+        "/v1/models/a",
         "/v1beta/models/a%2Fb:generateContent",
         "/v1beta/models/:generateContent",
         "/model/a/b/invoke",
@@ -123,6 +129,9 @@ def test_known_query_parameters_go_on(query: str, forwarded: str) -> None:
 @pytest.mark.parametrize(
     "query",
     [
+        "alt=proto",
+        "alt=media",
+        "alt=",
         "key=gw_abc",
         "model=other",
         "beta=true&beta=false",
@@ -147,3 +156,10 @@ def test_a_query_under_a_path_with_a_model_is_checked_too() -> None:
     assert TABLE.match("/v1beta/models/a:streamGenerateContent?alt=sse").query == "alt=sse"
     with pytest.raises(InvalidRequestError):
         TABLE.match("/v1beta/models/a:generateContent?key=gw_abc")
+
+
+@pytest.mark.parametrize("version", ["v1", "v1beta"])
+def test_googles_version_goes_on_as_it_came(version: str) -> None:
+    match = TABLE.match(f"/slack_app/{version}/models/gemini-2.5-pro:generateContent")
+
+    assert (match.api_version, match.model) == (version, "gemini-2.5-pro")
