@@ -113,7 +113,7 @@ class Poster:
                 self._progress.set()
                 return True
         part = self._batch[: self._rows_max]
-        # The next batch is decoded while the database works, so that a backlog waits for one of them.
+        # The next batch of a backlog is decoded while the database works on this one.
         posting, _ = await asyncio.gather(
             self._post(part), self._read_ahead(), return_exceptions=True
         )
