@@ -109,8 +109,8 @@ def expected_counts(recording: Recording) -> dict[str, int]:
     raw = expected.get("final_usage_raw") or {}
     total = expected.get("total_tokens_reported")
     if total is not None and recording.provider == "mistral":
-        # Audio stands beside the prompt: the oracle leaves it to `input_audio_tokens`.
-        found["input"] += expected["input_audio_tokens"]
+        # Sound stands beside the prompt, and is billed by its seconds.
+        found["audio_ms"] = 1000 * raw["prompt_audio_seconds"]
     if total is not None and recording.provider == "google":
         # Thinking shows in the total alone, which the oracle gives without adding it.
         found["output"] = total - found["input"]
@@ -129,8 +129,9 @@ def measured_counts(measurement: Measurement) -> dict[str, int]:
     found = {name: getattr(usage, field) for name, field in _COUNTS.items()}
     found["cache_read"] += usage.cache_read_audio_tokens
     found["input"] = usage.input_tokens
-    found["output"] = usage.output_tokens + usage.output_audio_tokens
-    found["web_search"] = usage.web_search_requests
+    found["output"] = usage.all_output_tokens
+    found["web_search"] = usage.web_search_requests + usage.web_search_preview_requests
+    found["audio_ms"] = usage.input_audio_ms
     return found
 
 

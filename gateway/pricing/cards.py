@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 
 from gateway.pricing import source
 from gateway.pricing.ceiling import Ceilings
@@ -116,7 +115,6 @@ class CardMaker:
         if provider in self._terms.free_providers:
             return _compiled(
                 [costless_row()],
-                Decimal(1),
                 model_id=name,
                 price_version=COSTLESS,
                 valid=(valid_from, valid_until),
@@ -141,8 +139,7 @@ def _set(
     selection = select_set(override.model, selectors)
     rows = with_fees(override.rows(), override.provider, override.model, midnight.date())
     return _compiled(
-        rows,
-        selection.factor,
+        selection.applied_to(rows),
         model_id=override.model,
         price_version=override.price_version,
         valid=(max(valid[0], midnight), min(valid[1], midnight + timedelta(days=1))),
@@ -157,9 +154,9 @@ def _published(
     rows = resolved.rows(at, selection.context)
     if not rows:
         return None
+    day = at.astimezone(UTC).date()
     return _compiled(
-        with_fees(rows, selectors.provider, resolved.model.id, at.astimezone(UTC).date()),
-        selection.factor,
+        selection.applied_to(with_fees(rows, selectors.provider, resolved.model.id, day)),
         model_id=resolved.model.id,
         price_version=source.PRICE_VERSION,
         valid=valid,
@@ -170,7 +167,6 @@ def _published(
 
 def _compiled(
     rows: Iterable[PriceRow],
-    factor: Decimal,
     *,
     model_id: str,
     price_version: str,
@@ -178,7 +174,7 @@ def _compiled(
     is_ceiling: bool,
     context_tokens: int | None = None,
 ) -> RateCard:
-    rate_rows, scale = compile_rows([row.times(factor) for row in rows])
+    rate_rows, scale = compile_rows(rows)
     return RateCard(
         model_id=model_id,
         price_version=price_version,

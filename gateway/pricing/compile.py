@@ -62,12 +62,13 @@ class PriceRow:
     start_tokens: int
     usd: Mapping[str, Decimal]
 
-    def times(self, factor: Decimal) -> "PriceRow":
-        """The row with every token price multiplied; fees stay as they are."""
+    def times(self, factor: Decimal, untouched: tuple[str, ...] = ()) -> "PriceRow":
+        """The row with its token prices multiplied; fees and what is untouched stay as they are."""
         if factor == 1:
             return self
+        stay = (*_UNIT_KEYS, *untouched)
         scaled = {
-            kind: price if kind in _UNIT_KEYS else _EXACT.multiply(price, factor)
+            kind: price if kind in stay else _EXACT.multiply(price, factor)
             for kind, price in self.usd.items()
         }
         return PriceRow(start_tokens=self.start_tokens, usd=scaled)

@@ -47,6 +47,13 @@ FEES = (
         models=("gemini-3", "gemini-4", "gemini-nano"),
     ),
     Fee(
+        "web_search",
+        Decimal(5),
+        date(2025, 5, 21),
+        "xAI price page, server-side tools: $5 per 1,000 calls, as its reported costs confirm",
+        providers=("xai",),
+    ),
+    Fee(
         "web_search_preview",
         Decimal(10),
         date(2025, 3, 11),

@@ -1,11 +1,13 @@
 """What a response's service tier, speed and geography do to a price, unknown values included."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
 from genai_prices.types import ModelInfo
 
+from gateway.pricing.compile import PriceRow
 from gateway.pricing.surcharges import regional, surcharge
 
 _PLAIN = frozenset(
@@ -20,6 +22,7 @@ _PLAIN = frozenset(
         "not_available",
         "global",
         "scale",
+        "provisioned",
         "provisioned_throughput",
     }
 )
@@ -71,11 +74,19 @@ class Selectors:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """The variant of the price data to take, its multiplier, and whether that is certain."""
+    """The variant of the price data to take, its multipliers, and whether they are certain.
+
+    `place` multiplies every token, `factor` all kinds but the `untouched`.
+    """
 
     context: dict[str, str]
     factor: Decimal
+    place: Decimal
     is_ceiling: bool
+    untouched: tuple[str, ...] = ()
+
+    def applied_to(self, rows: Iterable[PriceRow]) -> list[PriceRow]:
+        return [row.times(self.place).times(self.factor, self.untouched) for row in rows]
 
 
 def selectors_of(
@@ -111,6 +122,7 @@ def select(model: ModelInfo, selectors: Selectors, at: datetime) -> Selection:
     """How to price this model under these selectors."""
     context: dict[str, str] = {}
     factor, is_ceiling = _ONE, False
+    untouched: tuple[str, ...] = ()
     for key, value in (("service_tier", selectors.service_tier), ("speed", selectors.speed)):
         if value is None:
             continue
@@ -121,6 +133,7 @@ def select(model: ModelInfo, selectors: Selectors, at: datetime) -> Selection:
         known = surcharge(selectors.provider, model.id, key, value)
         if known is not None:
             factor *= known.factor
+            untouched = known.untouched
             is_ceiling = is_ceiling or not known.is_certain
             continue
         is_ceiling = True
@@ -129,8 +142,10 @@ def select(model: ModelInfo, selectors: Selectors, at: datetime) -> Selection:
     place, is_known = _place(model.id, selectors)
     return Selection(
         context=context,
-        factor=factor * place,
+        factor=factor,
+        place=place,
         is_ceiling=is_ceiling or not is_known,
+        untouched=untouched,
     )
 
 
@@ -144,7 +159,8 @@ def select_set(model_id: str, selectors: Selectors) -> Selection:
     geography_factor, is_known = geography(model_id, selectors.inference_geo)
     return Selection(
         context={},
-        factor=geography_factor * (_UNKNOWN_FACTOR if selectors.is_surcharged else _ONE),
+        factor=_UNKNOWN_FACTOR if selectors.is_surcharged else _ONE,
+        place=geography_factor,
         is_ceiling=is_ceiling or not is_known,
     )
 

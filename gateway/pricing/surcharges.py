@@ -16,6 +16,8 @@ class Surcharge(NamedTuple):
     source: str
     is_certain: bool = True
     """False: the most that is documented, charged and flagged."""
+    untouched: tuple[str, ...] = ()
+    """Kinds of tokens that keep their plain price."""
 
 
 _BEDROCK_TIERED = (
@@ -27,7 +29,43 @@ _BEDROCK_TIERED = (
 )
 _BEDROCK_PAGE = "Amazon Bedrock service tiers; ratio of all prices in LiteLLM 1.110.2"
 
+_GEMINI_PAGE = "Gemini API price page; ratio of all prices in LiteLLM 1.110.2"
+_GEMINI_NEW = ("gemini-3.6-flash", "gemini-3.7-flash", "gemini-3.8-flash", "gemini-4-argon")
+
+# Of those that fit, the first one counts.
 SURCHARGES = (
+    Surcharge(
+        "gemini",
+        "service_tier",
+        "flex",
+        Decimal("0.5"),
+        (
+            *("gemini-2.5-flash-image", "gemini-3-pro-image", "gemini-3.1-flash-lite"),
+            *_GEMINI_NEW,
+        ),
+        _GEMINI_PAGE,
+    ),
+    Surcharge(
+        "gemini",
+        "service_tier",
+        "flex",
+        Decimal("0.5"),
+        ("gemini-2.5-flash", "gemini-2.5-pro", "gemini-3-flash", "gemini-3.1-pro"),
+        _GEMINI_PAGE,
+        untouched=("cache_read", "cache_read_audio"),
+    ),
+    Surcharge(
+        "gemini",
+        "service_tier",
+        "priority",
+        Decimal("1.8"),
+        (
+            *("gemini-2.5-flash", "gemini-2.5-pro", "gemini-3-flash", "gemini-3-pro"),
+            *("gemini-3.1-flash", "gemini-3.1-pro", "gemini-3.5-flash", "gemini-nano-banana"),
+            *_GEMINI_NEW,
+        ),
+        _GEMINI_PAGE,
+    ),
     Surcharge(
         "openai",
         "service_tier",
@@ -67,8 +105,9 @@ def surcharge(provider: str, model: str, selector: str, value: str) -> Surcharge
     for scope in _SCOPES:
         model = model.removeprefix(scope)
     for row in SURCHARGES:
-        if (row.provider, row.selector, row.value) == (provider, selector, value):
-            return row if model.startswith(row.models) else None
+        is_named = (row.provider, row.selector, row.value) == (provider, selector, value)
+        if is_named and model.startswith(row.models):
+            return row
     return None
 
 

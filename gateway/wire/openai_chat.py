@@ -61,6 +61,8 @@ def usage_from(fields: Mapping[str, object], provider: str, reader: CountReader)
     # Cached tokens may be audio or images too: what does not fit beside them is.
     cached_audio = min(max(cached + written + inside + image - prompt, 0), inside, cached)
     uncached = reader.rest(prompt, cached - cached_audio, written, inside, image)
+    # What is beside is billed by its seconds. Source: Mistral's price page, Voxtral Small.
+    audio_ms = 1000 * reader.count(fields, "prompt_audio_seconds") if is_beside else 0
     output, reasoning = _output(fields, (prompt, completion, total), provider, reader)
     written_as = member(fields, "completion_tokens_details")
     spoken = min(reader.count(written_as, "audio_tokens"), output)
@@ -70,7 +72,8 @@ def usage_from(fields: Mapping[str, object], provider: str, reader: CountReader)
         input_uncached_tokens=uncached,
         cache_read_tokens=min(cached - cached_audio, prompt),
         cache_write_unsplit_tokens=min(written, prompt),
-        input_audio_tokens=audio - cached_audio,
+        input_audio_tokens=0 if audio_ms else audio - cached_audio,
+        input_audio_ms=audio_ms,
         cache_read_audio_tokens=cached_audio,
         input_image_tokens=min(image, prompt),
         output_tokens=told,

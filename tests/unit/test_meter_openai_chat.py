@@ -123,6 +123,20 @@ def test_audio_beside_the_prompt_shows_in_the_total():
     assert (found.input_uncached_tokens, found.cache_read_tokens) == (2, 9)
 
 
+def test_audio_beside_the_prompt_is_billed_by_its_seconds_where_they_are_told():
+    # Source: Mistral's price page, Voxtral Small on chat completions: sound by the minute.
+    found = usage_of(
+        "mistral",
+        prompt_tokens=11,
+        completion_tokens=15,
+        total_tokens=401,
+        prompt_audio_seconds=5,
+        prompt_tokens_details={"audio_tokens": 375, "cached_tokens": 9},
+    )
+    assert (found.input_audio_ms, found.input_audio_tokens) == (5_000, 0)
+    assert (found.input_uncached_tokens, found.cache_read_tokens) == (2, 9)
+
+
 @pytest.mark.parametrize(
     ("total", "output"), [(303, 291), (13, 1), (0, 1)], ids=["beside", "inside", "untold"]
 )

@@ -54,6 +54,8 @@ def charge(book, provider, model, *usages):
         # usage.md 1.5: grounding, $14 per 1,000 queries and $35 per 1,000 prompts.
         ("gemini", "gemini-3.5-flash", Usage(web_search_requests=2), "0.028"),
         ("gemini", "gemini-2.5-pro", Usage(web_search_requests=1), "0.035"),
+        # usage.md 2.1: xAI's reported costs have $0.005 for each search.
+        ("xai", "grok-4", Usage(web_search_requests=2), "0.01"),
         # The data publishes none for these two.
         ("gemini", "gemini-2.5-flash-image", Usage(web_search_requests=1), "0.035"),
         ("gemini", "gemini-3.1-flash-lite-image", Usage(web_search_requests=1), "0.014"),

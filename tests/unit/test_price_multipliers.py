@@ -260,3 +260,28 @@ def test_an_unknown_model_at_an_unpublished_tier_is_six_times_the_ceiling(book, 
     dollars, is_flagged = charged(book, "openai", "unknown", said={"service_tier": value})
     assert is_flagged
     assert dollars >= 6 * plain
+
+
+@pytest.mark.parametrize(
+    ("model", "said", "factor", "cached_factor"),
+    [
+        # usage.md 1.5: `serviceTier`, `trafficType`.
+        ("gemini-3.6-flash", {"service_tier": "flex"}, "0.5", "0.5"),
+        ("gemini-3.6-flash", {"service_tier": "priority"}, "1.8", "1.8"),
+        ("gemini-3-flash-preview", {"service_tier": "flex"}, "0.5", "1"),
+        ("gemini-2.5-pro", {"service_tier": "flex"}, "0.5", "1"),
+        ("gemini-2.5-pro", {"service_tier": "priority"}, "1.8", "1.8"),
+        ("gemini-2.5-flash-image", {"service_tier": "flex"}, "0.5", "0.5"),
+        ("gemini-2.5-pro", {"service_tier": "ON_DEMAND"}, "1", "1"),
+        ("gemini-2.5-pro", {"service_tier": "PROVISIONED_THROUGHPUT"}, "1", "1"),
+    ],
+)
+def test_tiers_of_gemini(book, model, said, factor, cached_factor):
+    cached = Usage(cache_read_tokens=100_000)
+    plain, _ = charged(book, "gemini", model)
+    plain_cached, _ = charged(book, "gemini", model, cached)
+    assert charged(book, "gemini", model, said=said) == (plain * Decimal(factor), False)
+    assert charged(book, "gemini", model, cached, said=said) == (
+        plain_cached * Decimal(cached_factor),
+        False,
+    )

@@ -170,6 +170,8 @@ def book():
     [
         ("openai", "whisper-1", 60, "0.006"),
         ("openai", "whisper-1", 7, "0.0007"),
+        # Sold by tokens but for its sound.
+        ("mistral", "voxtral-small-latest", 60, "0.004"),
         ("openai", "gpt-transcribe", 3600, "0.27"),
         ("groq", "whisper-large-v3-turbo", 3600, "0.04"),
         ("groq", "whisper-large-v3", 1, "0.000030833334"),
