@@ -102,13 +102,16 @@ class ChunkedBody(Body):
                 self._left_bytes = left - len(piece)
                 self.framed = piece
                 return piece
-        elif not self._held:
+        elif not self._held and not self._is_in_trailers:
             # One small event in one chunk, as most pieces of a stream are.
             line_end = piece.find(_CRLF)
             size = _SIZES.get(piece[:line_end])
             if size is not None and line_end + size + 4 == len(piece) and piece[-2:] == _CRLF:
                 self.framed = piece
                 return piece[line_end + 2 : -2]
+            many = self._whole_chunks(piece)
+            if many is not None:
+                return many
         if self._is_in_trailers:
             self._pass_trailers(self._held + piece, b"")
             return b""
@@ -120,6 +123,24 @@ class ChunkedBody(Body):
             self._held = b""
         self._walk(data, start, payload)
         return payload[0] if len(payload) == 1 else b"".join(payload)
+
+    def _whole_chunks(self, piece: bytes) -> bytes | None:
+        """The payload of a piece of whole small chunks, whose payloads hold no line end.
+
+        Event streams end their lines otherwise, so that a piece falls apart into size lines and
+        payloads at once; where every length is the one that was said, no end can be elsewhere.
+        """
+        if len(piece) <= _SMALL_CHUNK_BYTES_MAX or piece[-2:] != _CRLF:
+            return None
+        parts = piece.split(_CRLF)
+        is_last = parts[-3:] == [b"0", b"", b""]
+        stop = -3 if is_last else -1
+        sizes, payloads = parts[:stop:2], parts[1:stop:2]
+        if list(map(_SIZES.get, sizes)) != list(map(len, payloads)):
+            return None
+        self.framed = piece
+        self.is_ended = is_last
+        return b"".join(payloads)
 
     def _end_chunk(self, piece: bytes, payload: list[bytes]) -> int:
         """Take the rest of the running chunk; the offset behind what there is of its CRLF."""

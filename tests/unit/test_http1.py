@@ -219,3 +219,17 @@ def test_a_chunk_that_is_not_framed_as_it_says_is_refused(text: bytes, step: int
     body = ChunkedBody()
     with pytest.raises(FramingError):
         passed(body, *(text[at : at + step] for at in range(0, len(text), step)))
+
+
+def test_many_chunks_in_one_piece_are_read_exactly_even_where_payloads_look_like_framing():
+    plain = b"".join(b"96\r\n" + b"a" * 150 + b"\r\n" for _ in range(20))
+    tricky = b"c\r\nab\r\n5\r\nhello\r\n7\r\n\r\n0\r\n\r\n\r\n"
+    for framed in (plain, plain + tricky + plain, tricky + plain):
+        body = ChunkedBody()
+        count = framed.count(b"96\r\n")
+        payload, out = passed(body, framed + b"0\r\n\r\n")
+        assert payload.replace(b"ab\r\n5\r\nhello", b"").replace(b"\r\n0\r\n\r\n", b"") == (
+            b"a" * 150 * count
+        )
+        assert out == framed + b"0\r\n\r\n"
+        assert body.is_ended
