@@ -18,6 +18,7 @@ def _secrets(config: Config) -> Iterator[Secret]:
         config.posthog.project_key,
         config.posthog.secret_key,
         *(provider.api_key for provider in config.providers.values()),
+        *(provider.admin_key for provider in config.providers.values()),
         *(upstream.api_key for upstream in config.upstreams),
     ]
     yield from (secret for secret in found if secret is not None)

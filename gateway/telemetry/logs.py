@@ -24,7 +24,10 @@ _MODEL_CHARS_MAX = 128
 _OWN_FIELDS = ("level", "timestamp", "logger")
 _ERROR_CHARS_MAX = 64
 # At debug these write bodies, URLs and statements; at info they say nothing an operator needs.
-_QUIET_LIBRARIES = ("aiohttp", "alembic", "asyncio", "posthog", "sqlalchemy", "urllib3")
+_QUIET_LIBRARIES = (
+    *("aiohttp", "alembic", "asyncio", "botocore"),
+    *("posthog", "sqlalchemy", "urllib3"),
+)
 _UTC_ISO = structlog.processors.TimeStamper(fmt="iso", utc=True)
 
 

@@ -188,7 +188,7 @@ LOG_EVENTS |= {
     "request.failed": "A fault of the gateway's own.",
     "relay.failed": "The same, while an answer was being relayed: it is broken off.",
     "upstream.fast_path_is_off": "The start-up self-test failed: requests go the plain way.",
-    "request.refused": "A request was refused before it went upstream.",
+    "request.refused": "The gateway itself answered with an error, its own or for a provider.",
     "request.released": "The provider was not reached; the hold ended at no cost.",
     "request.settled": "The one line of a request that held money.",
     "request.unparsable": "Bytes that are not HTTP.",
