@@ -43,12 +43,12 @@ _REPEAT = """\
     make bench-gate                                     # CI's gate: CPU against bench/gate.json
 
 It needs Linux, two cores and a C compiler; nginx (Debian: nginx-light) and envoy (on the `PATH`,
-or named in `BENCH_ENVOY`) are measured where they are. The contender has a core to itself; the mock
-provider (`bench/provider.c`), the load generator (`bench/load.c`) and the contender's PostgreSQL
-have the other. CPU is the kernel's clock of the contender's processes, from a moment at which nothing
-was left to do until nothing is left again, so that rows, events and log lines which follow an
-answer count. A round takes every scenario over all contenders, in alternating order; a ratio is
-taken within a round, and compared across machines where microseconds are not.
+or named in `BENCH_ENVOY`) are measured where they are. The contender has a core to itself; the
+mock provider (`bench/provider.c`), the load generator (`bench/load.c`) and the contender's
+PostgreSQL have the other. CPU is the kernel's clock of its processes, from a moment at which
+nothing was left to do until nothing is left again, so that rows, events and log lines which
+follow an answer count. A round takes every scenario over all contenders, in alternating order; a
+ratio is taken within a round, and compared across machines where microseconds are not.
 
 Before the rounds a body's hash through each contender is compared with the provider's own.
 What two peers cost, measured by the same method: [peers.md](peers.md).
@@ -61,7 +61,6 @@ def document_of(
     """Everything that a reader of the figures may ask for."""
     return {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "revision": _revision(),
         "machine": _machine(),
         "versions": versions(list(names)),
         "contenders": list(names),
@@ -138,16 +137,18 @@ def _foreign(document: Document) -> float:
     return shares[len(shares) // 2] if shares else 0.0
 
 
-def _revision() -> str:
+def revision() -> str:
+    """The commit that is measured; `+changes` where files of the product differ from it."""
+
     def git(*words: str) -> str:
         done = subprocess.run(
             ["git", *words], cwd=ROOT, capture_output=True, text=True, check=False
         )
         return done.stdout.strip()
 
-    revision = git("rev-parse", "--short", "HEAD") or "unknown"
+    commit = git("rev-parse", "--short", "HEAD") or "unknown"
     changed = git("status", "--porcelain", "--untracked-files=no", "--", "gateway")
-    return f"{revision}+changes" if changed else revision
+    return f"{commit}+changes" if changed else commit
 
 
 def _machine() -> Document:
@@ -156,7 +157,7 @@ def _machine() -> Document:
     return {
         "cpu": model.group(1).strip() if model else platform.machine(),
         "cores": os.cpu_count(),
-        "kernel": platform.release(),
+        "kernel": ".".join(platform.release().split(".")[:2]),
         "memory_mb": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20,
     }
 

@@ -34,7 +34,7 @@ def drawn(rows: Sequence[Row], caption: str) -> str:
     y = TOP
     for name, bars in panels:
         body += _panel(name, bars, y, scale)
-        y += PANEL_HEAD + len(bars) * (BAR + GAP) + 12
+        y += PANEL_HEAD + len(bars) * (BAR + GAP) + 24
     height = y + 8
     return "\n".join(
         [
@@ -74,7 +74,7 @@ def _panel(
         for x in (left, right):
             yield _line("whisker", x, middle - 4, x, middle + 4)
         label = f"{ratio.median:.2f} [{ratio.least:.2f}-{ratio.most:.2f}]"
-        yield _text(max(right, LEFT + width) + 6, y + 13, label, "small")
+        yield _text(WIDTH - RIGHT + 8, y + 13, label, "small")
     yield _line("base", LEFT + scale, first, LEFT + scale, last)
     for name, base, limit in RATIOS:
         if (name, base) == (scenario, BASE):

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from bench import books
 from bench.contenders import NAMES, Place, missing, provider
-from bench.documents import Document, document_of, write
+from bench.documents import Document, document_of, revision, write
 from bench.measure import Tools
 from bench.processes import Cores
 from bench.rounds import Run, measure_all
@@ -74,6 +74,7 @@ def main(scenarios: str, contenders: str, rounds: int, *, as_json: bool, is_writ
     console = Console(stderr=as_json, width=None if sys.stdout.isatty() else _WIDTH)
     for why in skipped:
         console.print(f"[yellow]not measured:[/] {why}", highlight=False)
+    measured_revision = revision()
     try:
         run, ledger = measured(wanted, names, rounds)
     except MissingToolError as exc:
@@ -83,6 +84,7 @@ def main(scenarios: str, contenders: str, rounds: int, *, as_json: bool, is_writ
         run.rows,
         names,
         rounds,
+        revision=measured_revision,
         skipped=skipped,
         faults=run.faults,
         same_bytes=run.same_bytes,

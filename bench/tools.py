@@ -12,19 +12,19 @@ class MissingToolError(Exception):
     """Something that a benchmark needs is not on this machine; the message says what."""
 
 
-def built(name: str) -> Path:
+def built(name: str, directory: Path = BUILT) -> Path:
     """The path of `provider` or `load`, compiled.
 
     Raises:
         MissingToolError: no C compiler, or it refuses the source.
     """
-    source, target = SOURCE / f"{name}.c", BUILT / name
+    source, target = SOURCE / f"{name}.c", directory / name
     if target.exists() and target.stat().st_mtime >= source.stat().st_mtime:
         return target
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         raise MissingToolError("make bench needs a C compiler (Debian: gcc)")
-    BUILT.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(
         [compiler, "-O2", "-o", target, source], capture_output=True, text=True, check=False
     )
