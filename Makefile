@@ -63,6 +63,9 @@ bench-posting: setup ## rows a second and CPU a row of the ledger; BENCH="--back
 recordings: setup ## the meter against recorded provider streams, where they are at hand
 	$(BIN)/python scripts/check_recordings.py
 
+prices: setup ## our prices against the second source's, rate by rate
+	$(BIN)/python -m scripts.check_prices
+
 docs: setup ## write docs/configuration.md from the code
 	$(BIN)/python -m scripts.write_docs
 
@@ -73,4 +76,4 @@ lock: ## resolve the lock files anew (needs uv)
 clean: ## remove the environment and what was built; data in ./var stays
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup run demo test test-fast check fmt migrate bench bench-gate cap-trials recordings docs lock clean
+.PHONY: help setup run demo test test-fast check fmt migrate bench bench-gate cap-trials recordings prices docs lock clean

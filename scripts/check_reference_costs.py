@@ -45,6 +45,8 @@ EXPLAINED = {
     "1.5); the reference prices it as text",
     "google-vertex-test-google-vertex-service-tier-flex": "served as `flex`, at half the price "
     "(usage.md 1.5); the reference has no such variant",
+    "mistral-mistral-v1-chat-completions-post-ccfa08da": "`magistral-medium-latest` means Mistral "
+    "Medium 3.5 by the reference's date (Mistral's model card); the reference has the old model",
     "mistral-streaming-agent-sends-audio": "sound beside the prompt is billed by its seconds "
     "(Mistral's price page); the reference leaves it out",
 }
@@ -152,7 +154,7 @@ def compare(directory: Path, reference: dict[str, Any]) -> tuple[list[Difference
         if (by_rule := difference(name, rules, cost)) is None:
             by_rules += 1
         else:
-            found.append(by_rule._replace(why=None))
+            found.append(by_rule._replace(name=f"{name} (its counts)"))
         metered = charged(book, cost, measured_by_us(Recording(sidecars[name])), at)
         if (by_us := difference(name, metered, cost)) is None:
             by_meter += 1

@@ -158,7 +158,7 @@ def _published(
     return _compiled(
         selection.applied_to(with_fees(rows, selectors.provider, resolved.model.id, day)),
         model_id=resolved.model.id,
-        price_version=source.PRICE_VERSION,
+        price_version=resolved.price_version(at, selection.context),
         valid=valid,
         is_ceiling=selection.is_ceiling and not resolved.is_free,
         context_tokens=resolved.model.context_window,

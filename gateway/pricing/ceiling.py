@@ -7,7 +7,8 @@ from decimal import Decimal
 from genai_prices.types import ModelInfo
 
 from gateway.pricing import source
-from gateway.pricing.compile import PriceRow, RateCard, compile_rows, dearest, price_rows
+from gateway.pricing.compile import PriceRow, RateCard, compile_rows, dearest
+from gateway.pricing.corrections import corrected_rows
 from gateway.pricing.fees import with_fees
 from gateway.pricing.multipliers import Selectors, select_unknown
 from gateway.pricing.overrides import FAR_FUTURE, FAR_PAST
@@ -44,7 +45,7 @@ class Ceilings:
                 row
                 for model in models
                 for row in with_fees(
-                    self._rows_of(model, has_surcharges=has_surcharges),
+                    self._rows_of(provider, model, has_surcharges=has_surcharges),
                     provider,
                     model.id,
                     self._day,
@@ -52,11 +53,13 @@ class Ceilings:
             )
         return row
 
-    def _rows_of(self, model: ModelInfo, *, has_surcharges: bool) -> Iterable[PriceRow]:
-        yield from price_rows(model.get_prices(self._at)) or ()
-        if has_surcharges:
-            for variant in model.price_variants or ():
-                yield from price_rows(model.get_prices(self._at, variant.when)) or ()
+    def _rows_of(
+        self, provider: str, model: ModelInfo, *, has_surcharges: bool
+    ) -> Iterable[PriceRow]:
+        contexts = [variant.when for variant in model.price_variants or () if has_surcharges]
+        for context in ({}, *contexts):
+            prices = model.get_prices(self._at, context)
+            yield from corrected_rows(provider, model.id, prices) or ()
 
     @staticmethod
     def _compiled(row: PriceRow) -> RateCard:

@@ -32,6 +32,13 @@ FEES = (
     ),
     Fee(
         "web_search",
+        Decimal(14),
+        date(2025, 11, 18),
+        "Gemini API price page, Grounding with Google Search: $14 per 1,000 queries from 3 on",
+        providers=("gemini",),
+    ),
+    Fee(
+        "web_search",
         Decimal(35),
         date(2024, 10, 31),
         "Gemini API price page, Grounding with Google Search: $35 per 1,000 grounded prompts",
@@ -40,18 +47,17 @@ FEES = (
     ),
     Fee(
         "web_search",
-        Decimal(14),
-        date(2025, 11, 18),
-        "Gemini API price page, Grounding with Google Search: $14 per 1,000 queries of Gemini 3",
-        providers=("gemini",),
-        models=("gemini-3", "gemini-4", "gemini-nano"),
-    ),
-    Fee(
-        "web_search",
         Decimal(5),
         date(2025, 5, 21),
         "xAI price page, server-side tools: $5 per 1,000 calls, as its reported costs confirm",
         providers=("xai",),
+    ),
+    Fee(
+        "web_search",
+        Decimal(5),
+        date(2025, 8, 5),
+        "Groq price page, built-in tools: $5 per 1,000 basic searches",
+        providers=("groq",),
     ),
     Fee(
         "web_search_preview",

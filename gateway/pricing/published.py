@@ -8,7 +8,8 @@ from decimal import Decimal
 from genai_prices.types import ModelInfo, ModelPrice, StartDateConstraint
 
 from gateway.pricing import source
-from gateway.pricing.compile import PriceRow, price_rows
+from gateway.pricing.compile import PriceRow
+from gateway.pricing.corrections import corrected_rows
 from gateway.pricing.fees import with_fees
 
 PUBLISHED_SOURCE = source.PRICE_VERSION
@@ -53,7 +54,8 @@ def published_prices(providers: Iterable[str]) -> Iterator[PublishedPrice]:
 
 def _prices_of(provider: str, model: ModelInfo) -> Iterator[PublishedPrice]:
     for day in _days(model):
-        rows = price_rows(model.get_prices(datetime.combine(day, _NOON))) or ()
+        prices = model.get_prices(datetime.combine(day, _NOON))
+        rows = corrected_rows(provider, model.id, prices) or ()
         for row in with_fees(rows, provider, model.id, day):
             yield PublishedPrice(
                 provider=provider,

@@ -15,6 +15,7 @@ from genai_prices.types import (
 
 from gateway.pricing import compile as compiler
 from gateway.pricing import source
+from gateway.pricing.corrections import VERSION, corrected_rows
 
 NAME_CHARS_MAX = 200
 _NAMES_MAX = 4096
@@ -48,13 +49,21 @@ class Resolved:
     """Price data of a name; `is_free` where the name itself says that nothing is charged."""
 
     model: ModelInfo
+    provider: str
     is_free: bool = False
 
     def rows(self, at: datetime, context: dict[str, str]) -> tuple[compiler.PriceRow, ...]:
         if self.is_free:
             return (compiler.free_row(),)
         prices = self.model.get_prices(at, context)
-        return compiler.price_rows(prices) or compiler.duration_rows(prices) or ()
+        rows = corrected_rows(self.provider, self.model.id, prices)
+        return rows or compiler.duration_rows(prices) or ()
+
+    def price_version(self, at: datetime, context: dict[str, str]) -> str:
+        prices = self.model.get_prices(at, context)
+        published = compiler.price_rows(prices)
+        is_corrected = published != corrected_rows(self.provider, self.model.id, prices)
+        return f"{source.PRICE_VERSION}+{VERSION}" if is_corrected else source.PRICE_VERSION
 
 
 class Resolver:
@@ -94,8 +103,8 @@ def _look_up(provider: str, name: str, at: datetime) -> Resolved | None:
     if model is None:
         return None
     if source.is_named_free(model, name):
-        return Resolved(model, is_free=True)
-    found = Resolved(model)
+        return Resolved(model, provider, is_free=True)
+    found = Resolved(model, provider)
     return found if found.rows(at, {}) else None
 
 

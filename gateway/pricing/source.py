@@ -6,6 +6,8 @@ from importlib.metadata import version
 from genai_prices.data import providers as published
 from genai_prices.types import ModelInfo, ModelPrice, Provider
 
+from gateway.pricing.corrections import ALIASES
+
 PRICE_VERSION = f"genai-prices-{version('genai-prices')}"
 _PUBLISHED_ID = {
     "azure_openai": "azure",
@@ -13,6 +15,8 @@ _PUBLISHED_ID = {
     "bedrock": "aws",
     "xai": "x-ai",
 }
+# AWS GovCloud has prices of its own, a fifth above the plain ones; the data takes a region's.
+_GOVERNMENT = "us-gov."
 # What is dearest of an upstream that the price data does not know at all.
 REFERENCE_PROVIDERS = ("anthropic", "openai")
 
@@ -29,8 +33,11 @@ def published_provider(name: str) -> Provider | None:
 
 def find_model(provider: str, model: str) -> ModelInfo | None:
     """The data's own matching of a name, fallback providers included."""
+    if provider == "bedrock" and model.startswith(_GOVERNMENT):
+        return None
     found = published_provider(provider)
-    return found.find_model(model, all_providers=published) if found else None
+    name = ALIASES.get((provider, model), model)
+    return found.find_model(name, all_providers=published) if found else None
 
 
 def models_of(provider: str) -> list[ModelInfo]:

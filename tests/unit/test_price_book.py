@@ -394,3 +394,42 @@ def test_selectors_of_the_response_are_kept_apart_in_the_cache(book):
     fast = PriceSelectors(speed="fast")
     assert usd(book, "anthropic", "claude-opus-5", used, selectors=fast) == 50
     assert usd(book, "anthropic", "claude-opus-5", used) == 25
+
+
+@pytest.mark.parametrize(
+    ("model", "heard_usd", "said_usd"),
+    [("gpt-4o-audio-preview-2025-06-03", 40, 80), ("gpt-4o-mini-audio-preview-2024-12-17", 10, 20)],
+)
+def test_sound_that_the_price_data_forgets_has_its_price(book, model, heard_usd, said_usd):
+    used = Usage(
+        input_audio_tokens=MILLION, cache_read_audio_tokens=MILLION, output_audio_tokens=MILLION
+    )
+    charged = charge(book, "openai", model, measurement(used))
+    assert usd_from_pico(charged.amounts.input_pico_usd) == heard_usd
+    assert usd_from_pico(charged.amounts.cache_read_pico_usd) == heard_usd
+    assert usd_from_pico(charged.amounts.output_pico_usd) == said_usd
+    assert charged.price_version == "genai-prices-0.2.3+corrected-1"
+
+
+def test_a_long_prompt_that_the_price_data_forgets_is_dearer(book):
+    below = Usage(input_uncached_tokens=272_000, output_tokens=1_000)
+    above = Usage(input_uncached_tokens=272_001, output_tokens=1_000)
+    assert usd(book, "openai", "gpt-5.6-cyber", below) == Decimal("3.4") + Decimal("0.075")
+    assert usd(book, "openai", "gpt-5.6-cyber", above) == Decimal("6.800025") + Decimal("0.1125")
+
+
+def test_mistrals_cached_tokens_cost_a_tenth_with_every_model(book):
+    cached = Usage(cache_read_tokens=MILLION)
+    assert usd(book, "mistral", "codestral-latest", cached) == Decimal("0.03")
+    assert usd(book, "mistral", "codestral-2508", cached) == Decimal("0.03")
+
+
+def test_a_name_that_moved_to_another_model_has_that_models_price(book):
+    used = Usage(output_tokens=MILLION)
+    assert usd(book, "mistral", "magistral-medium-latest", used) == Decimal("7.5")
+    assert usd(book, "xai", "grok-code-fast", used) == 2
+
+
+def test_a_government_cloud_is_not_priced_as_a_region_of_the_public_one(book):
+    used = measurement(Usage(output_tokens=MILLION))
+    assert charge(book, "bedrock", "us-gov.anthropic.claude-sonnet-5-5", used).is_ceiling
