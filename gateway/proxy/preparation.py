@@ -20,7 +20,12 @@ from gateway.transform.save_mode import save_mode_applies
 from gateway.upstream.headers import upstream_headers
 from gateway.upstream.providers import Destination, Providers
 from gateway.upstream.sigv4 import Signer
-from gateway.wire.bedrock_messages import bedrock_model, invoke_action, to_bedrock
+from gateway.wire.bedrock_messages import (
+    bedrock_model,
+    invoke_action,
+    names_bedrock,
+    to_bedrock,
+)
 from gateway.wire.multipart import without_model_prefix
 from gateway.wire.request_body import read_request
 from gateway.wire.request_facts import RequestTarget, read_facts
@@ -94,7 +99,9 @@ class Preparation:
                     f"This key may not call {model!r}: `GET /v1/models` lists what it may."
                 )
         destination = self._destination(call, facts)
-        if call.dialect is Dialect.OPENAI_TRANSCRIPTIONS:
+        if call.path_model is not None:
+            body = call.body
+        elif call.dialect is Dialect.OPENAI_TRANSCRIPTIONS:
             body = without_model_prefix(call.body, call.content_type, destination.prefix_bytes)
         else:
             body = strip_model_prefix(call.body, destination.prefix_bytes)
@@ -138,7 +145,9 @@ class Preparation:
         return replace(request, url=f"{request.url}/count_tokens")
 
     def _destination(self, call: Call, facts: RequestFacts) -> Destination:
-        if call.wants_bedrock and call.dialect is Dialect.ANTHROPIC_MESSAGES:
+        # Tokens are counted by Anthropic: Bedrock counts for fewer models, in another shape.
+        may_translate = call.dialect is Dialect.ANTHROPIC_MESSAGES and not call.is_token_count
+        if may_translate and (call.wants_bedrock or names_bedrock(facts.model)):
             destination = self._bedrock(facts.model)
         else:
             destination = self._providers.for_model(call.dialect, facts.model)

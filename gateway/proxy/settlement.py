@@ -88,6 +88,8 @@ class OpenHold:
         self._rerouted_from = self._destination.provider.name
         self._destination = destination
         self._facts = facts
+        # No transform is applied to what runs instead.
+        self._breakpoints_upgraded = 0
 
     def content_collector(self, dialect: Dialect) -> ContentCollector | None:
         """A new one for an answer in this dialect; None unless content is captured."""

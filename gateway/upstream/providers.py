@@ -30,7 +30,10 @@ class Provider:
     @property
     def missing_setting(self) -> str:
         """What an operator sets to have it answer."""
-        setting = "API_KEY" if self.base_url else "BASE_URL"
+        if self.spec.credential_style == "sigv4":
+            setting = "REGION"
+        else:
+            setting = "API_KEY" if self.base_url else "BASE_URL"
         return f"GATEWAY_{self.name.upper()}_{setting}"
 
     def url(

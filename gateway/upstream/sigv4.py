@@ -8,6 +8,7 @@ import botocore.session
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.exceptions import BotoCoreError
+from botocore.tokens import ScopedEnvTokenProvider
 
 from gateway.domain.errors import ProviderNotConfiguredError
 
@@ -59,8 +60,9 @@ class BedrockSigner:
     def _load(self) -> None:
         session = botocore.session.get_session()
         try:
-            token = session.get_auth_token(signing_name=_SERVICE)
-            self._token = token.get_frozen_token().token if token is not None else None
+            # Not the whole chain of tokens: a login to AWS itself is no credential for a model.
+            token = ScopedEnvTokenProvider(session).load_token(signing_name=_SERVICE)
+            self._token = token.token if token is not None else None
             credentials = session.get_credentials()
         except BotoCoreError as exc:
             raise ProviderNotConfiguredError(_MISSING) from exc

@@ -6,6 +6,7 @@ moves into the path, `stream` into the action, and two fields name the API's ver
 
 import base64
 import binascii
+import re
 
 import orjson
 
@@ -39,6 +40,8 @@ _DATED = {
 _WITHOUT_GLOBAL_PROFILE = ("claude-3-", "claude-opus-4-2025", "claude-opus-4-1-")
 _GEOGRAPHIES = {"us": "us.", "eu": "eu.", "ap": "apac.", "ca": "us.", "sa": "us."}
 _DATE_DIGITS = 8
+_PREFIX = "bedrock/"
+_bedrocks_name = re.compile(r"(?:[a-z-]{2,10}\.)?anthropic\.|arn:aws[a-z-]*:bedrock:").match
 _ERROR_TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -57,12 +60,18 @@ _EXCEPTION_TYPES = {
 }
 
 
+def names_bedrock(model: str) -> bool:
+    """Whether this is Bedrock's name of a model: of the model, of a profile, or by our prefix."""
+    return model.startswith(_PREFIX) or _bedrocks_name(model) is not None
+
+
 def bedrock_model(model: str, region: str | None) -> str:
     """The id of an inference profile for a model that is called by Anthropic's name.
 
     The global profile where there is one, which costs what Anthropic asks; else the region's.
     An id of Bedrock's own, or an ARN, stays as it is.
     """
+    model = model.removeprefix(_PREFIX)
     if not model.startswith("claude-"):
         return model
     name = _DATED.get(model.removesuffix("-latest"), model)
