@@ -21,7 +21,9 @@ Every generation that reached a provider becomes one `$ai_generation` event in P
 the settled ledger entry: its `uuid` is the entry's id, its amounts are the entry's. It is sent at
 least once, from the same journal as the ledger's rows; PostHog drops the copies by `uuid`. An
 outage of PostHog delays events and touches no request. Prompts and completions are in it only with
-`GATEWAY_POSTHOG_CAPTURE_CONTENT=true`. What a client sends as `x-posthog-property-*` and
+`GATEWAY_POSTHOG_CAPTURE_CONTENT=true`: at most 256 KiB of each, what is left out marked in its
+place; until PostHog has them they are in the journal on disk, never in the ledger's rows or a log.
+What a client sends as `x-posthog-property-*` and
 `x-posthog-flag-*` is added; a name of the list below cannot be set by a client.
 
 Metrics are on the admin listener (`/metrics`, all workers together). Labels are bounded: never a
