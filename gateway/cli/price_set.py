@@ -32,7 +32,9 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, coalesce($9, 0), $10, $11)
 @click.option("--cache-write-5m", type=RATE, help="Default: 1.25 times the input rate.")
 @click.option("--cache-write-1h", type=RATE, help="Default: twice the input rate.")
 @click.option("--request", type=RATE, help="USD for each request; default: none.")
-@click.option("--web-search", type=RATE, help="USD for each search; default: 0.01.")
+@click.option(
+    "--web-search", type=RATE, help="USD for each search; default: the provider's own fee."
+)
 @click.option("--from", "starts_at", type=INSTANT, required=True, help="Day (UTC) or instant.")
 @click.option("--provider", help="Default: the one that the model's name goes to.")
 @click.option("--source", default="set by an operator", help="Contract, invoice, page.")

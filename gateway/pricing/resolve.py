@@ -19,6 +19,8 @@ from gateway.pricing.corrections import VERSION, corrected_rows
 
 NAME_CHARS_MAX = 200
 _NAMES_MAX = 4096
+# Their names have no `:free` or the like; one that has is no name of theirs, whatever it starts as.
+_WITHOUT_VARIANTS = frozenset({"anthropic", "deepseek", "gemini", "mistral", "xai"})
 
 KeyT = TypeVar("KeyT")
 ValueT = TypeVar("ValueT")
@@ -75,7 +77,7 @@ class Resolver:
 
     def resolve(self, provider: str, name: str, at: datetime) -> Resolved | None:
         """Price data of a model billed by tokens or by the hour, None where there is none."""
-        if not is_plausible(name):
+        if not is_plausible(name) or (provider in _WITHOUT_VARIANTS and ":" in name):
             return None
         key = (provider, name)
         found = self._found.get(key)

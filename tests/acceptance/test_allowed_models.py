@@ -31,6 +31,15 @@ async def test_a_model_that_the_key_may_not_call_is_a_403_and_reaches_nobody(
     assert await gateway.settled_count(limited) == 0
 
 
+async def test_a_model_that_the_key_may_not_call_may_not_answer_instead(gateway, provider, limited):
+    for extra in (', "models": ["gpt-5.4"]', ', "fallbacks": [{"model": "gpt-5.4"}]'):
+        body = chat_body(extra, model="gpt-4o-mini")
+        answer = await gateway.post("/v1/chat/completions", body, limited)
+        assert answer.status == 403
+        assert "gpt-5.4" in answer.document["error"]["message"]
+    assert provider.requests == []
+
+
 async def test_models_that_it_may_call_are_served_by_name_and_by_beginning(gateway, limited):
     assert (await gateway.post("/v1/messages", messages_body(), limited)).status == 200
     answer = await gateway.post("/v1/chat/completions", chat_body(model="gpt-4o-mini"), limited)

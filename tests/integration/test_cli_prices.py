@@ -179,7 +179,8 @@ async def test_a_ceiling_is_corrected_once_when_its_price_arrives(
         "api_key_id": ApiKeyId(api_key_id),
         "provider": "fireworks",
         "amounts": Amounts(input_pico_usd=50_000_000_000, output_pico_usd=40_000_000_000),
-        "usage": Usage(input_uncached_tokens=1000, output_tokens=100),
+        "usage": Usage(input_uncached_tokens=1000, output_tokens=100, file_search_calls=4),
+        "detail": {"counts": {"file_search_calls": 4}},
         "is_leased": False,
     }
     named = {"request_model": "accounts/us/tuned", "response_model": None}
@@ -212,9 +213,10 @@ async def test_a_ceiling_is_corrected_once_when_its_price_arrives(
     await gateway("period", "close", last, **environ)
     late = await gateway("price", "rerate", "--month", last, "--json", **environ)
 
-    # 1,000 in at $2 and 100 out at $8 a million: 0.0028, of 0.09 that was charged.
+    # 1,000 in at $2 and 100 out at $8 a million: 0.0028, and 0.01 for four searches of files, of
+    # 0.09 that was charged.
     assert before.document["entries"] == 0
-    assert (tried.document["entries"], tried.document["difference_usd"]) == (1, "-0.0872")
+    assert (tried.document["entries"], tried.document["difference_usd"]) == (1, "-0.0772")
     assert done.document["corrections"] == tried.document["corrections"]
     assert (again.status, again.stdout) == (0, b"")
     assert late.document["entries"] == 1
@@ -228,7 +230,7 @@ async def test_a_ceiling_is_corrected_once_when_its_price_arrives(
         (charged[0].entry.entry_id, THIS_MONTH, None),
         (charged[1].entry.entry_id, THIS_MONTH, LAST_MONTH),
     ]
-    assert {row["amount_usd"] for row in corrections} == {Decimal("-0.0872")}
+    assert {row["amount_usd"] for row in corrections} == {Decimal("-0.0772")}
     assert "set-from-2020-01-01" in corrections[0]["reason"]
     assert uuid.UUID(done.document["corrections"][0]["correction_id"]) == corrections[0]["entry_id"]
     balanced = await database.fetch("SELECT balanced FROM ledger.reconciliation")

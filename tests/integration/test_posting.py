@@ -100,12 +100,16 @@ async def test_audio_and_images_count_with_the_text_they_are_billed_beside(write
         cache_read_audio_tokens=50,
         output_tokens=6,
         output_audio_tokens=70,
+        output_image_tokens=800,
+        web_search_requests=1,
+        web_search_preview_requests=2,
     )
     await send(writer, [settlement(usage=usage)])
     (row,) = await rows(database)
     assert row["input_uncached_tokens"] == 321
     assert row["cache_read_tokens"] == 54
-    assert row["output_tokens"] == 76
+    assert row["output_tokens"] == 876
+    assert row["web_search_requests"] == 3
 
 
 async def test_a_batch_is_posted_and_answers_with_its_totals(writer, database):

@@ -131,6 +131,7 @@ def test_on_bedrock_the_region_in_the_requested_profile_sets_the_price(book):
     [
         "claude-nova-9",
         "claude-haiku-4-5 ",
+        "claude-haiku-4-5:free",
         "claude-haiku-4-5\x00",
         "claude-haiku-4-5\n",
         "claude-haiku-4-5\u200b",

@@ -56,6 +56,41 @@ def test_the_facts_of_a_chat_are_read() -> None:
     assert (facts.service_tier, facts.effort) == ("flex", "high")
     assert facts.usage_was_requested
     assert facts.cache_ttls == ()
+    assert facts.also_models == ()
+
+
+@pytest.mark.parametrize(
+    ("fields", "names"),
+    [
+        ({"models": ["a/b", "c"]}, ("a/b", "c")),
+        ({"fallbacks": [{"model": "a"}, "b"]}, ("a", "b")),
+        ({"models": ["a"], "fallbacks": ["b"], "route": "fallback"}, ("a", "b")),
+        ({"models": []}, ()),
+        ({"models": None}, ()),
+        ({"models": ["m"] * 16}, ("m",) * 16),
+    ],
+)
+def test_models_that_may_answer_instead_are_read(
+    fields: dict[str, Any], names: tuple[str, ...]
+) -> None:
+    # threats.md, E4: a list of fallbacks must not be held for at the price of its first.
+    assert chat(**fields).also_models == names
+    assert messages(**fields).also_models == names
+
+
+@pytest.mark.parametrize(
+    "value", ["a", {"model": "a"}, [1], [""], ["x" * 201], [{"name": "a"}], [None], ["m"] * 17]
+)
+@pytest.mark.parametrize("name", ["models", "fallbacks"])
+def test_a_list_of_models_that_cannot_be_read_is_refused(name: str, value: object) -> None:
+    body = orjson.dumps({"model": "m", name: value})
+    assert f"`{name}` must" in why(CHAT, body)
+
+
+@pytest.mark.parametrize("name", ["Models", "FALLBACKS", "mod\u0065ls"])
+def test_a_list_of_models_under_a_look_alike_name_is_refused(name: str) -> None:
+    body = b'{"model":"m","models":["a"],"%s":["b"]}' % name.encode()
+    assert "once" in why(CHAT, body) or "twice" in why(CHAT, body)
 
 
 def test_the_facts_of_a_message_are_read() -> None:
