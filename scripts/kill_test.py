@@ -35,12 +35,13 @@ from scripts.kill_provider import BillingProvider
 from scripts.kill_target import Target
 
 _QUIET_TIMEOUT_S = 60.0
+_IDLE_TIMEOUT_S = 10.0
 _POLL_S = 0.1
 _NO_CAP_AND_A_CAP = (None, 100_000)
 # How often what is killed; the parent of several workers is slow to start.
 _WEIGHTS = {
-    "one worker": {"gateway": 60, "postgres": 35, "both": 5},
-    "several": {"worker": 52, "postgres": 36, "gateway": 9, "both": 3},
+    "one worker": {"gateway": 45, "postgres": 50, "both": 5},
+    "several": {"worker": 45, "postgres": 45, "gateway": 7, "both": 3},
 }
 
 
@@ -93,11 +94,10 @@ class KillLoop:
         while (left := self._plan.kills - self.kills.total()) > 0:
             await self._batch(team_ids, min(left, self._plan.batch))
             found = len(self.findings.violations)
-            progress.update(
-                task,
-                completed=self.kills.total(),
-                description=f"{self.findings.counts['entries']} entries, {found} violations",
-            )
+            state = f"{self.findings.counts['entries']} entries, {found} violations"
+            progress.update(task, completed=self.kills.total(), description=state)
+            if not progress.console.is_terminal:
+                progress.console.print(f"{self.kills.total()} kills, {state}")
 
     async def _make_teams(self) -> list[int]:
         database = await self._target.database()
@@ -123,11 +123,21 @@ class KillLoop:
         self._provider.bill.clear()
         self._fleet.start(credentials)
         for _ in range(kills):
+            await self._wait_for_requests(self._dice.randint(1, self._plan.clients))
             await asyncio.sleep(self._dice.expovariate(1 / self._plan.pause_s))
             await self._kill()
         await asyncio.sleep(self._plan.pause_s)
         await self._fleet.stop()
         await self._close_the_books()
+
+    async def _wait_for_requests(self, count: int) -> None:
+        """A kill of what does nothing proves nothing; where PostgreSQL is away it may take long."""
+        deadline_s = time.monotonic() + _IDLE_TIMEOUT_S
+        enough = len(self._provider.bill) + count
+        while (  # noqa: ASYNC110
+            len(self._provider.bill) < enough and time.monotonic() < deadline_s
+        ):
+            await asyncio.sleep(_POLL_S / 5)
 
     async def _kill(self) -> None:
         weights = _WEIGHTS["several" if self._plan.workers > 1 else "one worker"]

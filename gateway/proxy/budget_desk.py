@@ -225,8 +225,8 @@ class BudgetDesk:
         waiting = self._sync.want(account, need)
         try:
             outcome = await waiting
-        except asyncio.CancelledError:
-            # The client left in the very moment in which its hold was made.
+        except BaseException:
+            # The client left, perhaps, in the very moment in which its hold was made.
             if waiting.done() and not waiting.cancelled() and waiting.result() is Outcome.HELD:
                 account.lease.release(need)
             raise
