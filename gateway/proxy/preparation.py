@@ -91,6 +91,8 @@ class Preparation:
             model=call.path_model,
             action=call.action,
             content_type=call.content_type,
+            service_tier=_bedrock_header(call, "x-amzn-bedrock-service-tier"),
+            latency=_bedrock_header(call, "x-amzn-bedrock-performanceconfig-latency"),
         )
         facts = read_facts(target, call.body)
         for model in (facts.model, *facts.also_models):
@@ -246,3 +248,11 @@ class Preparation:
             team_setting=admission.save_mode,
             wants_save_mode_by_budget=admission.wants_save_mode,
         )
+
+
+def _bedrock_header(call: Call, name: str) -> str | None:
+    """What two headers of one name say is known to nobody, and priced so."""
+    if call.dialect is not Dialect.BEDROCK:
+        return None
+    values = [value.strip() for key, value in call.headers if key.lower() == name]
+    return ",".join(values) or None

@@ -40,7 +40,7 @@ class SimulatedProvider:
             ("/embeddings", self._embeddings),
             ("/responses", self._responses),
             ("/audio/transcriptions", self._transcriptions),
-            ("/v1beta/models/{model:[^:/]+}:{action}", self._gemini),
+            ("/{version:v1|v1beta}/models/{model:[^:/]+}:{action}", self._gemini),
             ("/model/{model}/{action}", self._bedrock),
         ):
             app.router.add_post(f"/{{provider}}{path}", handler)

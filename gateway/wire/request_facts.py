@@ -50,6 +50,9 @@ class RequestTarget:
     model: str | None = None
     action: str | None = None
     content_type: str = "application/json"
+    service_tier: str | None = None
+    latency: str | None = None
+    """Bedrock's tier and latency, which an invocation asks for in headers."""
 
 
 def read_facts(target: RequestTarget, body: bytes) -> RequestFacts:
@@ -90,8 +93,8 @@ def _of_path(target: RequestTarget, model: str, body: bytes) -> RequestFacts:
         body_bytes=len(body),
         max_output_tokens=_largest(document, limits, MAX_TOKENS_MAX),
         choice_count=(_largest(document, _GEMINI_CHOICES, _CHOICES_MAX) or 1) if is_gemini else 1,
-        service_tier=_tier(document),
-        speed=None if is_gemini else bedrock.latency(document),
+        service_tier=target.service_tier or _tier(document),
+        speed=None if is_gemini else target.latency or bedrock.latency(document),
         cache_ttls=() if is_gemini else cache_ttls(document, body) or _cache_points(body),
     )
 
