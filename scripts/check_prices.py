@@ -21,8 +21,12 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from gateway.config_settings import PROVIDERS
+from gateway.domain.clock import SystemClock
+from gateway.pricing import source
 from gateway.pricing.cards import CardMaker, RawSelectors, Terms
 from gateway.pricing.compile import RateCard, RateRow, plain_decimal
+from gateway.pricing.resolve import Resolved
 
 DATA = Path(__file__).parents[1] / "tests" / "data"
 FACTS = DATA / "second_source_prices.json"
@@ -180,6 +184,15 @@ def _usd(card: RateCard, row: RateRow, kind: str) -> Decimal:
     return Decimal(rate) / card.scale / 10**6
 
 
+def priced_models(at: datetime) -> int:
+    """Models of the built-in providers and of their fallbacks, sold by tokens or by time."""
+    return sum(
+        bool(Resolved(model, provider).rows(at, {}))
+        for provider in (*PROVIDERS, "bedrock")
+        for model in source.models_of(provider)
+    )
+
+
 def refresh(path: Path, version: str, date: str) -> int:
     """Keep the facts that are compared, of models that are not past their end by `date`."""
     entries = json.loads(path.read_text(), parse_float=Decimal, parse_int=Decimal)
@@ -264,6 +277,7 @@ def main() -> int:
         print(f"explains nothing: {stale}")
     for reason, count in report.explained.most_common():
         print(f"{count} explained: {reason}")
+    print(f"{priced_models(SystemClock().now())} models have a price in the pinned data")
     models = ", ".join(f"{name} {count}" for name, count in sorted(report.models.items()))
     print(
         f"{report.rates} rates of {report.models.total()} models compared ({models}); "

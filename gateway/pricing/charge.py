@@ -4,7 +4,7 @@ from dataclasses import astuple, dataclass
 
 from gateway.domain.entry import Amounts
 from gateway.domain.usage import Usage
-from gateway.pricing.compile import RateCard, RateRow
+from gateway.pricing.compile import AUDIO_TIME, FEE_KINDS, RateCard, RateRow
 
 Parts = tuple[int, int, int, int, int, int]
 """Input, cache read, cache write, output, request, web search: the order of `Amounts`.
@@ -61,19 +61,19 @@ def price_part(card: RateCard, usage: Usage, *, requests: int = 1) -> Priced:
 
 
 def _rates(row: RateRow, usage: Usage) -> dict[str, str]:
-    """The rates of tokens, and of what else was used."""
-    used = {
-        kind: row.used[kind]
-        for kind, count in (
-            ("audio_time", usage.input_audio_ms),
-            ("web_search", usage.web_search_requests),
-            ("web_search_preview", usage.web_search_preview_requests),
-            ("file_search", usage.file_search_calls),
-            ("container", usage.container_gigabytes),
-        )
-        if count
-    }
-    return {**row.shown, **used} if used else row.shown
+    """The rates of tokens, and of what else was used, which is rare."""
+    counts = (
+        usage.input_audio_ms,
+        usage.web_search_requests,
+        usage.web_search_preview_requests,
+        usage.file_search_calls,
+        usage.container_gigabytes,
+    )
+    if not any(counts):
+        return row.shown
+    kinds = (AUDIO_TIME, *FEE_KINDS)
+    used = {kind: row.used[kind] for kind, count in zip(kinds, counts, strict=True) if count}
+    return {**row.shown, **used}
 
 
 def _rounded_up_once(scaled: Parts, scale: int) -> Parts:

@@ -5,6 +5,9 @@ from decimal import Decimal
 
 import pytest
 
+from gateway.app.books import _price_book
+from gateway.config import Config
+from gateway.domain.clock import SystemClock
 from gateway.domain.request import RequestFacts
 from gateway.domain.usage import Measurement, PriceSelectors, Usage, UsagePart, UsageSource
 from gateway.pricing.book import PriceBook
@@ -81,6 +84,24 @@ def test_a_price_that_is_set_for_a_free_upstream_holds_from_its_date():
     assert usd(charge(book, "our-vllm", "llama")) == 0
     assert usd(charge(book, "our-vllm", "llama", at=start)) == 2
     assert usd(charge(book, "our-vllm", "llama")) == 0
+
+
+def test_the_configuration_says_what_is_free_and_where_the_others_are(tmp_path):
+    file = tmp_path / "providers.toml"
+    file.write_text(
+        '[upstream.own]\nbase_url = "http://10.0.0.2/v1"\nfree = true\n'
+        '[upstream.rented]\nbase_url = "http://10.0.0.3/v1"\n'
+    )
+    config = Config.from_env(
+        {
+            "GATEWAY_PROVIDERS_FILE": str(file),
+            "GATEWAY_OPENAI_BASE_URL": "https://eu.api.openai.com/v1",
+        }
+    )
+    book = _price_book(config, SystemClock())
+    assert usd(charge(book, "own", "llama")) == 0
+    assert charge(book, "rented", "llama").is_ceiling
+    assert usd(charge(book, "openai", "gpt-5.4")) == Decimal("16.5")
 
 
 # Regional hosts of OpenAI. usage.md 1.2: ten per cent more on newer models, nothing says so.
