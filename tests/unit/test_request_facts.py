@@ -1,0 +1,126 @@
+import json
+
+import pytest
+
+from gateway.domain.errors import InvalidRequestError
+from gateway.domain.request import Dialect, RequestFacts
+from gateway.wire.request_facts import RequestTarget, read_facts
+from tests.fakes.dialects import FORM_TYPE, SOUND, form
+
+
+def facts(dialect: Dialect, body: object, action: str = "generateContent") -> RequestFacts:
+    target = RequestTarget(dialect=dialect, model="m", action=action)
+    return read_facts(target, json.dumps(body).encode())
+
+
+@pytest.mark.parametrize(
+    ("dialect", "action", "streams"),
+    [
+        (Dialect.GEMINI, "generateContent", False),
+        (Dialect.GEMINI, "streamGenerateContent", True),
+        (Dialect.BEDROCK, "invoke", False),
+        (Dialect.BEDROCK, "invoke-with-response-stream", True),
+        (Dialect.BEDROCK, "converse", False),
+        (Dialect.BEDROCK, "converse-stream", True),
+    ],
+)
+def test_the_path_says_what_is_streamed(dialect: Dialect, action: str, streams: bool) -> None:
+    found = facts(dialect, {"stream": not streams, "model": "other"}, action)
+
+    assert (found.is_streaming, found.model) == (streams, "m")
+
+
+@pytest.mark.parametrize(
+    ("dialect", "body", "limit"),
+    [
+        (Dialect.GEMINI, {"generationConfig": {"maxOutputTokens": 7}}, 7),
+        (Dialect.GEMINI, {"generation_config": {"max_output_tokens": 7}}, 7),
+        (
+            Dialect.GEMINI,
+            {
+                "generationConfig": {"maxOutputTokens": 7},
+                "generation_config": {"max_output_tokens": 900},
+            },
+            900,
+        ),
+        (Dialect.GEMINI, {"generationConfig": {}}, None),
+        (Dialect.BEDROCK, {"max_tokens": 7}, 7),
+        (Dialect.BEDROCK, {"inferenceConfig": {"maxTokens": 7}}, 7),
+        (Dialect.BEDROCK, {"inferenceConfig": {"max_new_tokens": 7}}, 7),
+        (Dialect.BEDROCK, {"textGenerationConfig": {"maxTokenCount": 7}}, 7),
+        (Dialect.BEDROCK, {"max_gen_len": 7}, 7),
+        (Dialect.BEDROCK, {"max_tokens_to_sample": 7, "max_tokens": 5}, 7),
+        (Dialect.BEDROCK, {"inferenceConfig": "x"}, None),
+    ],
+)
+def test_the_largest_limit_of_a_body_bounds_it(
+    dialect: Dialect, body: object, limit: int | None
+) -> None:
+    assert facts(dialect, body).max_output_tokens == limit
+
+
+@pytest.mark.parametrize("value", ["7", 7.0, True, -1, 2**31, [7]])
+def test_a_limit_of_another_kind_is_refused(value: object) -> None:
+    with pytest.raises(InvalidRequestError, match="whole number"):
+        facts(Dialect.GEMINI, {"generationConfig": {"maxOutputTokens": value}})
+
+
+@pytest.mark.parametrize("name", ["candidateCount", "candidate_count"])
+def test_candidates_of_gemini_are_choices(name: str) -> None:
+    assert facts(Dialect.GEMINI, {"generationConfig": {name: 4}}).choice_count == 4
+
+
+@pytest.mark.parametrize(
+    ("body", "tier"),
+    [
+        ({"serviceTier": "priority"}, "priority"),
+        ({"service_tier": "flex"}, "flex"),
+        ({"serviceTier": {"type": "priority"}}, "priority"),
+        ({"serviceTier": 5}, None),
+        ({}, None),
+    ],
+)
+def test_a_tier_is_read_in_each_shape(body: object, tier: str | None) -> None:
+    assert facts(Dialect.BEDROCK, body).service_tier == tier
+
+
+def test_what_the_headers_ask_for_counts_before_the_body() -> None:
+    target = RequestTarget(
+        dialect=Dialect.BEDROCK, model="m", action="invoke", service_tier="priority", latency="fast"
+    )
+
+    found = read_facts(target, b'{"service_tier": "flex"}')
+
+    assert (found.service_tier, found.speed) == ("priority", "fast")
+
+
+@pytest.mark.parametrize(
+    ("body", "ttls"),
+    [
+        ({"system": [{"cachePoint": {"type": "default"}}]}, ("5m",)),
+        ({"system": [{"cachePoint": {"type": "default", "ttl": "1h"}}]}, ("1h",)),
+        ({"system": [{"type": "text", "cache_control": {"type": "ephemeral"}}]}, ("5m",)),
+        ({"system": []}, ()),
+    ],
+)
+def test_breakpoints_of_bedrock_are_seen(body: object, ttls: tuple[str, ...]) -> None:
+    assert facts(Dialect.BEDROCK, body, "converse").cache_ttls == ttls
+
+
+@pytest.mark.parametrize(("stream", "streams"), [("true", True), ("1", True), ("false", False)])
+def test_a_form_names_its_model_and_whether_it_streams(stream: str, streams: bool) -> None:
+    body = form(("model", "whisper-1"), ("stream", stream))
+    target = RequestTarget(dialect=Dialect.OPENAI_TRANSCRIPTIONS, content_type=FORM_TYPE)
+
+    found = read_facts(target, body)
+
+    assert (found.model, found.is_streaming) == ("whisper-1", streams)
+    assert 1 <= found.body_bytes < len(SOUND)
+
+
+@pytest.mark.parametrize("model", ["", " ", "a\tb", "m" * 201])
+def test_a_form_without_a_usable_model_is_refused(model: str) -> None:
+    target = RequestTarget(dialect=Dialect.OPENAI_TRANSCRIPTIONS, content_type=FORM_TYPE)
+
+    with pytest.raises(InvalidRequestError, match="model"):
+        read_facts(target, form(("model", model)))
