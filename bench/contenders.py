@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from bench.configurations import ENVOY, ENVOY_TYPES, NGINX
 from bench.processes import (
     Cores,
     cpu_s,
@@ -63,10 +64,28 @@ class Running:
         """Its own processes, and its database's."""
         return ([], []) if self.process is None else split_database(tree(self.process.pid))
 
-    def cpu_s(self) -> tuple[float, float]:
-        """CPU so far, of its own and of its database."""
+    def clocks(self) -> "Clocks":
+        """CPU so far, of its own processes and of its database's."""
         own, database = self.pids()
-        return sum(map(cpu_s, own)), sum(map(cpu_s, database))
+        return Clocks(
+            own={pid: cpu_s(pid) for pid in own}, database={pid: cpu_s(pid) for pid in database}
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clocks:
+    """Seconds of CPU by process; one that has ended since is left out, a new one began at 0."""
+
+    own: dict[int, float]
+    database: dict[int, float]
+
+    def since(self, before: "Clocks") -> tuple[float, float]:
+        """Of its own, and of its database."""
+        return _since(self.own, before.own), _since(self.database, before.database)
+
+
+def _since(after: dict[int, float], before: dict[int, float]) -> float:
+    return sum(max(0.0, seconds - before.get(pid, 0.0)) for pid, seconds in after.items())
 
 
 CREDENTIAL = ("x-api-key: bench", "anthropic-version: 2023-06-01")
@@ -205,64 +224,6 @@ def _set_cap(environment: dict[str, str]) -> None:
 
 # --- plain proxies ----------------------------------------------------------------------------
 
-_NGINX = """\
-worker_processes 1; daemon off; pid {directory}/pid; error_log {directory}/error warn; {user}
-events {{ worker_connections 20000; }}
-http {{
-  access_log off; tcp_nodelay on; keepalive_requests 10000000;
-  client_max_body_size 64m; client_body_buffer_size 256k;
-  client_body_temp_path {directory}/b; proxy_temp_path {directory}/p;
-  fastcgi_temp_path {directory}/f; uwsgi_temp_path {directory}/u; scgi_temp_path {directory}/s;
-  upstream provider {{
-    server 127.0.0.1:{upstream_port}; keepalive 2048; keepalive_requests 10000000;
-  }}
-  server {{
-    listen 127.0.0.1:{port} backlog=8192;
-    location / {{
-      proxy_pass http://provider; proxy_http_version 1.1; proxy_set_header Connection "";
-      proxy_buffering off; proxy_read_timeout 300s;
-    }}
-  }}
-}}
-"""
-
-_ENVOY_TYPES = "type.googleapis.com/envoy.extensions.filters"
-_ENVOY = """\
-static_resources:
-  listeners:
-  - address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}
-    tcp_backlog_size: 8192
-    filter_chains:
-    - filters:
-      - name: envoy.filters.network.http_connection_manager
-        typed_config:
-          "@type": {types}.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: in
-          codec_type: HTTP1
-          route_config:
-            virtual_hosts:
-            - name: all
-              domains: ["*"]
-              routes: [{{match: {{prefix: "/"}}, route: {{cluster: provider, timeout: 0s}}}}]
-          http_filters:
-          - name: envoy.filters.http.router
-            typed_config:
-              "@type": {types}.http.router.v3.Router
-  clusters:
-  - name: provider
-    type: STATIC
-    connect_timeout: 5s
-    circuit_breakers:
-      thresholds:
-      - {{max_connections: 20000, max_pending_requests: 20000, max_requests: 20000}}
-    load_assignment:
-      cluster_name: provider
-      endpoints:
-      - lb_endpoints:
-        - endpoint:
-            address: {{socket_address: {{address: 127.0.0.1, port_value: {upstream_port}}}}}
-"""
-
 
 def _nginx() -> str | None:
     return shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
@@ -282,20 +243,20 @@ def _configured(name: str, place: Place, template: str) -> tuple[int, Path]:
             upstream_port=place.upstream_port,
             directory=place.directory,
             user=user,
-            types=_ENVOY_TYPES,
+            types=ENVOY_TYPES,
         )
     )
     return port, path
 
 
 def _nginx_started(name: str, place: Place) -> Running:
-    port, path = _configured(name, place, _NGINX)
+    port, path = _configured(name, place, NGINX)
     command: list[str | Path] = [_need(name, _nginx()), "-c", path]
     return _plain(name, port, command, place)
 
 
 def _envoy_started(name: str, place: Place) -> Running:
-    port, path = _configured(name, place, _ENVOY)
+    port, path = _configured(name, place, ENVOY)
     options = ["--concurrency", "1", "-l", "error", "--base-id", str(os.getpid())]
     command: list[str | Path] = [_need(name, _envoy()), "-c", path, *options]
     return _plain(name, port, command, place)

@@ -28,7 +28,7 @@ def main(rounds: int, *, choose: bool) -> None:
     """Compare CPU ratios with bench/gate.json."""
     limits: dict[str, float] = json.loads(LIMITS.read_text())["ratio_max"]
     try:
-        run, _ = measured(chosen(",".join(limits)), ["gateway", BASE], rounds)
+        run, ledger = measured(chosen(",".join(limits)), ["gateway", BASE], rounds)
     except MissingToolError as exc:
         click.echo(str(exc), err=True)
         sys.exit(2)
@@ -47,7 +47,8 @@ def main(rounds: int, *, choose: bool) -> None:
         click.echo(
             f"{name}: CPU {ratio.text()} of a bare relay's, {verdict} the limit {limits[name]:g}"
         )
-    sys.exit(0 if is_kept and not run.faults else 1)
+    is_right = ledger is not None and ledger.is_balanced and not run.faults
+    sys.exit(0 if is_kept and is_right else 1)
 
 
 def _choose(ratios: dict[str, Spread | None]) -> None:

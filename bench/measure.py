@@ -87,7 +87,7 @@ def measured(tools: Tools, scenario: Scenario, to: Running) -> Row:
         tools.finish(tools.begin(_load(tools, scenario, to, scenario.warm_up)))
     _settle(to)
     rss_before, busy_before, began_s = rss_kb(own), machine_busy_s(), time.monotonic()
-    cpu_before, database_before = to.cpu_s()
+    clocks_before = to.clocks()
     ticks_before = [user_share(pid) for pid in own]
     process = tools.begin(_load(tools, scenario, to, scenario.requests))
     rss_peak, kernel_peak = _watch(process, scenario, own)
@@ -95,12 +95,11 @@ def measured(tools: Tools, scenario: Scenario, to: Running) -> Row:
     elapsed_s = time.monotonic() - began_s
     busy_s = machine_busy_s() - busy_before
     _settle(to)
-    cpu_after, database_after = to.cpu_s()
+    cpu, database_cpu = to.clocks().since(clocks_before)
     ticks = [
         (after[0] - before[0], after[1] - before[1])
         for before, after in zip(ticks_before, map(user_share, own), strict=True)
     ]
-    cpu, database_cpu = cpu_after - cpu_before, database_after - database_before
     count = int(str(row["requests"])) or 1
     user, system = sum(t[0] for t in ticks), sum(t[1] for t in ticks)
     # A stalled reader is counted once the head of its answer has come.
@@ -163,10 +162,10 @@ def _settle(to: Running) -> None:
     """Wait until what was put off is done: rows to post, events to send."""
     time.sleep(to.rest_s)
     deadline_s = time.monotonic() + _SETTLE_TIMEOUT_S
-    before, _ = to.cpu_s()
+    before = to.clocks()
     while to.process is not None and time.monotonic() < deadline_s:
         time.sleep(_SAMPLE_S)
-        after, _ = to.cpu_s()
-        if after - before < _SETTLED_CPU_S:
+        after = to.clocks()
+        if after.since(before)[0] < _SETTLED_CPU_S:
             return
         before = after

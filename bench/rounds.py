@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bench.contenders import Place, Running, running
@@ -12,6 +13,7 @@ from bench.scenarios import BY_NAME, Scenario
 
 # Those that no figure needs: a relay measured twice tells the noise of ratios only.
 _RATIO_ONLY = frozenset({"aiohttp_again"})
+_SCALED = frozenset({"gateway", "aiohttp"})
 _BASELINE = "direct"
 
 
@@ -31,6 +33,8 @@ def rounds_of(scenario: Scenario, rounds: int) -> int:
 
 def contenders_of(scenario: Scenario, names: Sequence[str]) -> list[str]:
     """Those whose figure the scenario wants; no proxy is the baseline of times alone."""
+    if scenario.is_scale:
+        return [name for name in names if name in _SCALED]
     unwanted: set[str] = set() if scenario.is_ratio else set(_RATIO_ONLY)
     if (scenario.is_ratio and not scenario.has_probe) or scenario.is_fresh:
         unwanted.add(_BASELINE)
@@ -109,4 +113,5 @@ def _progress() -> Progress:
         MofNCompleteColumn(),
         TimeRemainingColumn(),
         transient=True,
+        console=Console(stderr=True),
     )

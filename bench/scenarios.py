@@ -6,6 +6,7 @@ from dataclasses import dataclass
 PROMPT = 'Lorem ipsum dolor sit amet, "quoted" text. '
 MODEL = "claude-sonnet-4-6"
 KB, MB = 1024, 1024 * 1024
+_SCALE_MS = 8000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +31,8 @@ class Scenario:
     is_fresh: bool = False
     """Every contender is started anew, since memory once used is not given back."""
     is_stalled: bool = False
+    is_scale: bool = False
+    """The same work at another size: of interest for the gateway and the bare relay alone."""
     has_probe: bool = False
     """A second load asks for a stream of one event each 2 ms, whose longest delay is a block."""
 
@@ -64,16 +67,19 @@ def _prompt(name: str, says: str, prompt_bytes: int, requests: int) -> Scenario:
 
 
 def _streams(count: int, interval_ms: int) -> Scenario:
-    """5,000 events a second, however many streams they come from."""
+    """5,000 events a second, however many streams they come from, and 26 events a request."""
+    wave_ms = 20 * interval_ms
     return Scenario(
         name=f"streams_{count}",
         says=f"{count:,} streams, one event each {interval_ms:,} ms: 5,000 events/s.",
-        word=f"mock-n{max(5, 5000 // interval_ms)}-i{interval_ms}",
+        word=f"mock-n20-i{interval_ms}",
         connections=count,
-        requests=count,
+        requests=count * max(1, _SCALE_MS // wave_ms),
+        seconds_max=60,
         ramp_ms=max(500, interval_ms),
         rounds_max=3,
         per_event=True,
+        is_scale=True,
     )
 
 
@@ -87,6 +93,7 @@ def _json(count: int) -> Scenario:
         requests=max(1000, count * 2),
         warm_up=max(100, count),
         rounds_max=3,
+        is_scale=True,
     )
 
 
