@@ -124,3 +124,18 @@ def test_a_form_without_a_usable_model_is_refused(model: str) -> None:
 
     with pytest.raises(InvalidRequestError, match="model"):
         read_facts(target, form(("model", model)))
+
+
+@pytest.mark.parametrize(
+    ("dialect", "body", "speed"),
+    [
+        (Dialect.BEDROCK, {"performanceConfig": {"latency": "optimized"}}, "optimized"),
+        (Dialect.BEDROCK, {"performanceConfig": {"latency": "standard"}}, "standard"),
+        (Dialect.BEDROCK, {"performanceConfig": 7}, None),
+        (Dialect.GEMINI, {"performanceConfig": {"latency": "optimized"}}, None),
+    ],
+)
+def test_the_latency_that_is_asked_for_is_held_for(
+    dialect: Dialect, body: object, speed: str | None
+) -> None:
+    assert facts(dialect, body).speed == speed
