@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+from contextlib import closing, contextmanager
+from dataclasses import replace
 
 import boto3
 import pytest
@@ -40,22 +42,27 @@ def shared_gateway(make_gateway):
         yield make_gateway(**EVERY_PROVIDER)
 
 
-def client_of(gateway, team, product="", **options):
+@contextmanager
+def client_of(gateway, team, product=""):
     """The key stands where AWS's access key id does; the secret may be anything."""
-    return boto3.client(
+    client = boto3.client(
         "bedrock-runtime",
         region_name="us-east-1",
         endpoint_url=gateway.url + product,
         aws_access_key_id=team.key,
         aws_secret_access_key="anything",
-        config=Config(retries={"mode": "standard", "max_attempts": 3}, **options),
+        config=Config(retries={"mode": "standard", "max_attempts": 3}),
     )
+    try:
+        yield client
+    finally:
+        client.close()
 
 
 async def converse(gateway, team, product="", **changes):
     def call():
-        client = client_of(gateway, team, product)
-        return client.converse(**{"modelId": BEDROCK_SONNET, "messages": MESSAGES, **changes})
+        with client_of(gateway, team, product) as client:
+            return client.converse(**{"modelId": BEDROCK_SONNET, "messages": MESSAGES, **changes})
 
     return await asyncio.to_thread(call)
 
@@ -81,9 +88,10 @@ async def test_a_conversation_streams_frame_by_frame(gateway, team, provider):
     provider.will(CONVERSE_STREAM.answer)
 
     def call():
-        client = client_of(gateway, team)
-        answer = client.converse_stream(modelId=BEDROCK_SONNET, messages=MESSAGES)
-        return list(answer["stream"])
+        with client_of(gateway, team) as client:
+            answer = client.converse_stream(modelId=BEDROCK_SONNET, messages=MESSAGES)
+            with closing(answer["stream"]) as stream:
+                return list(stream)
 
     events = await asyncio.to_thread(call)
     deltas = [
@@ -101,8 +109,9 @@ async def test_a_model_is_invoked(gateway, team, provider):
     provider.will(INVOKE.answer)
 
     def call():
-        answer = client_of(gateway, team).invoke_model(modelId=BEDROCK_SONNET, body=INVOKE_BODY)
-        return json.loads(answer["body"].read())
+        with client_of(gateway, team) as client:
+            answer = client.invoke_model(modelId=BEDROCK_SONNET, body=INVOKE_BODY)
+            return json.loads(answer["body"].read())
 
     assert (await asyncio.to_thread(call))["content"] == [{"type": "text", "text": TEXT}]
     assert provider.requests[0].body == INVOKE_BODY
@@ -113,11 +122,12 @@ async def test_a_model_is_invoked_with_a_stream(gateway, team, provider):
     provider.will(INVOKE_STREAM.answer)
 
     def call():
-        client = client_of(gateway, team)
-        answer = client.invoke_model_with_response_stream(
-            modelId=BEDROCK_SONNET, body=INVOKE_BODY, contentType="application/json"
-        )
-        return [json.loads(event["chunk"]["bytes"]) for event in answer["body"]]
+        with client_of(gateway, team) as client:
+            answer = client.invoke_model_with_response_stream(
+                modelId=BEDROCK_SONNET, body=INVOKE_BODY, contentType="application/json"
+            )
+            with closing(answer["body"]) as stream:
+                return [json.loads(event["chunk"]["bytes"]) for event in stream]
 
     events = await asyncio.to_thread(call)
     assert events[0]["type"] == "message_start"
@@ -135,10 +145,10 @@ async def test_the_metrics_in_the_headers_are_what_aws_bills_by(gateway, team, p
     )
 
     def call():
-        answer = client_of(gateway, team).invoke_model(
-            modelId=BEDROCK_SONNET, body=b'{"prompt":"x"}'
-        )
-        return answer["ResponseMetadata"]["HTTPHeaders"]
+        with client_of(gateway, team) as client:
+            answer = client.invoke_model(modelId=BEDROCK_SONNET, body=b'{"prompt":"x"}')
+            with closing(answer["body"]):
+                return answer["ResponseMetadata"]["HTTPHeaders"]
 
     headers = await asyncio.to_thread(call)
     assert headers["x-amzn-bedrock-output-token-count"] == "20"
@@ -211,14 +221,9 @@ async def test_a_spent_budget_is_a_quota_that_boto3_does_not_retry(gateway, prov
 
 async def test_a_key_that_is_none_is_401_in_awss_shape(gateway, team, provider):
     def call():
-        client = boto3.client(
-            "bedrock-runtime",
-            region_name="us-east-1",
-            endpoint_url=gateway.url,
-            aws_access_key_id=ACCESS_KEY,
-            aws_secret_access_key=SECRET_KEY,
-        )
-        return client.converse(modelId=BEDROCK_SONNET, messages=MESSAGES)
+        stranger = replace(team, key=ACCESS_KEY)
+        with client_of(gateway, stranger) as client:
+            return client.converse(modelId=BEDROCK_SONNET, messages=MESSAGES)
 
     with pytest.raises(ClientError) as caught:
         await asyncio.to_thread(call)
@@ -259,9 +264,10 @@ async def test_an_exception_in_the_stream_is_boto3s_own_and_is_paid_for(gateway,
     provider.will(streamed(*frames, content_type=EVENT_STREAM_TYPE))
 
     def call():
-        client = client_of(gateway, team)
-        answer = client.converse_stream(modelId=BEDROCK_SONNET, messages=MESSAGES)
-        return list(answer["stream"])
+        with client_of(gateway, team) as client:
+            answer = client.converse_stream(modelId=BEDROCK_SONNET, messages=MESSAGES)
+            with closing(answer["stream"]) as stream:
+                return list(stream)
 
     with pytest.raises(EventStreamError, match="It broke"):
         await asyncio.to_thread(call)

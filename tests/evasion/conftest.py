@@ -1,5 +1,7 @@
 """A gateway with every provider for each module, and a count of what was tried at the end."""
 
+import asyncio
+
 import pytest
 
 from tests.fakes.aws import aws_environment
@@ -10,6 +12,12 @@ from tests.fakes.dialects import EVERY_PROVIDER
 def shared_gateway(make_gateway):
     with aws_environment():
         yield make_gateway(**EVERY_PROVIDER)
+
+
+@pytest.fixture(scope="module")
+def payer(shared_gateway):
+    """The team of all calls that must be refused; it never pays anything."""
+    return asyncio.run(shared_gateway.make_team())
 
 
 def pytest_terminal_summary(terminalreporter):
