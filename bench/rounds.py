@@ -62,9 +62,13 @@ def measure_all(
     with _progress() as progress:
         fresh = list(_order([s for s in scenarios if s.is_fresh], names, rounds))
         for number, scenario, name in progress.track(fresh, description="fresh starts"):
-            with running(name, place) as contender:
-                _warm(tools, contender)
-                _one(run, tools, scenario, contender, number)
+            try:
+                with running(name, place) as contender:
+                    _warm(tools, contender)
+                    _one(run, tools, scenario, contender, number)
+            except RuntimeError as exc:
+                # What was measured before it is worth keeping.
+                run.faults.append(f"{scenario.name}, {name}, round {number}: {exc}")
     return run
 
 
