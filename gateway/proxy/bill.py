@@ -31,13 +31,16 @@ class Bill:
 
     @property
     def is_cut(self) -> bool:
-        """The end of the connection is all that says "end", and the answer's own is missing."""
+        """The end of the connection is all that says "end", and the answer's own is missing.
+
+        To be asked at the end: some dialects tell whether they are whole only then.
+        """
         return (
             self._head is not None
             and self._head.framing is Framing.CLOSE
             and self._request.facts.is_streaming
             and self._meter is not None
-            and not self._meter.is_complete
+            and not self._meter.finish().is_complete
         )
 
     def rerouted(self, request: UpstreamRequest) -> None:

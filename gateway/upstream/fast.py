@@ -23,6 +23,7 @@ from gateway.wire.http1_body import Body, body_of
 CONNECT_TIMEOUT_S = 10.0
 # Extended thinking is silent for minutes; any byte, pings included, starts the wait anew.
 IDLE_TIMEOUT_S = 600.0
+_ORIGINS_MAX = 1024
 # Following a redirect would carry the credential and the prompt to another origin.
 REDIRECTS = range(300, 400)
 
@@ -57,6 +58,9 @@ class FastUpstream:
         """
         origin = self._origins.get(request.url)
         if origin is None:
+            if len(self._origins) >= _ORIGINS_MAX:
+                # Some dialects name the model in the path: as many URLs as names that clients use.
+                self._origins.clear()
             origin = self._origins[request.url] = _Origin(request.url, self._tls)
         head = origin.head(request)
         connection = await self._connect(origin)

@@ -1,6 +1,7 @@
 """Gemini through Google's own SDK: base URL and key changed, nothing else."""
 
 import asyncio
+from dataclasses import replace
 from types import SimpleNamespace
 
 import httpx2 as httpx
@@ -252,3 +253,16 @@ async def test_a_cut_array_is_an_estimate_too(gateway, team, provider):
     entry = await gateway.entry(team)
     assert entry["usage_source"] == "estimated"
     assert float(entry["amount_usd"]) >= 0.000331
+
+
+async def test_a_stream_that_ends_with_its_connection_is_whole_where_it_says_why_it_stopped(
+    gateway, team, provider
+):
+    provider.will(replace(GENERATION_STREAM.answer, framing="close"))
+    target = f"{STREAM_TARGET}?alt=sse"
+    answer = await gateway.post(target, gemini_request(), team)
+    assert answer.is_whole
+    assert answer.body == GENERATION_STREAM.answer.body
+    entry = await gateway.entry(team)
+    assert entry["amount_usd"] == GENERATION.amount_usd
+    assert entry["usage_source"] == "exact"
