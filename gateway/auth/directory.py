@@ -204,7 +204,8 @@ class KeyDirectory:
             if not self._to_verify:
                 self._is_hurried.clear()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._is_hurried.wait(), REREAD_INTERVAL_S)
+                async with asyncio.timeout(REREAD_INTERVAL_S):
+                    await self._is_hurried.wait()
 
     async def _reread(self) -> None:
         """Forget what was withdrawn since the last time; verify some of what is known, in turn."""

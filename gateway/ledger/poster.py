@@ -152,7 +152,8 @@ class Poster:
     async def _pause(self) -> None:
         """Let a batch gather, unless somebody waits for the end."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._hurry.wait(), BATCH_INTERVAL_S)
+            async with asyncio.timeout(BATCH_INTERVAL_S):
+                await self._hurry.wait()
 
     def _failed(self, exc: Exception) -> None:
         if isinstance(exc, TimeoutError):

@@ -211,9 +211,9 @@ class EventSender:
 
     async def _post(self, events: list[bytes]) -> Answer:
         try:
-            return await asyncio.wait_for(
-                in_daemon_thread(lambda: self._transport.post(events)), self._exchange_max_s
-            )
+            # Not wait_for, which may swallow a cancellation: then we would never end.
+            async with asyncio.timeout(self._exchange_max_s):
+                return await in_daemon_thread(lambda: self._transport.post(events))
         except TimeoutError:
             self._transport.renew()
             return Answer(verdict=Verdict.LATER, cause="timeout")
@@ -235,7 +235,8 @@ class EventSender:
     async def _pause(self) -> None:
         """Let a batch gather, unless we are draining."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._draining.wait(), self._pace_s)
+            async with asyncio.timeout(self._pace_s):
+                await self._draining.wait()
 
 
 def _event(settlement: Settlement) -> _Event:
