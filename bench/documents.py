@@ -16,6 +16,8 @@ from bench.tables import sheets
 from bench.targets import verdicts
 
 DIRECTORY = ROOT / "docs" / "benchmarks"
+# What a run may share the machine with: a relay that waits for the core batches what it passes.
+_QUIET_CORES = 0.2
 NOTES = Path(__file__).parent / "notes.md"
 Document = dict[str, object]
 
@@ -75,10 +77,15 @@ def write(document: Document, directory: Path = DIRECTORY) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"{document['date']}.json"
     path.write_text(_dump(document))
-    picture = directory / f"{document['date']}.svg"
-    picture.write_text(drawn(_rows(document), f"{_caption(document)}"))
-    (directory / "README.md").write_text(page(document, picture.name))
+    rewrite(document, directory)
     return path
+
+
+def rewrite(document: Document, directory: Path = DIRECTORY) -> None:
+    """Write picture and page from a run's document."""
+    picture = directory / f"{document['date']}.svg"
+    picture.write_text(drawn(_rows(document), _caption(document)))
+    (directory / "README.md").write_text(page(document, picture.name))
 
 
 def page(document: Document, picture: str) -> str:
@@ -111,11 +118,13 @@ def _scenarios(rows: Sequence[Document]) -> str:
 
 def _facts(document: Document) -> str:
     machine, found = _dict(document["machine"]), _dict(document["versions"])
+    foreign = _foreign(document)
     facts = [
         f"- {document['date']}, revision {document['revision']}, {document['rounds']} rounds",
         f"- {machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']}",
         "- " + ", ".join(f"{name} {number}" for name, number in found.items()),
-        f"- other work on the machine meanwhile: {_foreign(document):.2f} cores (median)",
+        f"- other work on the machine meanwhile: {foreign:.2f} cores (median)"
+        + (", too much for times and for paced streams: repeat" if foreign > _QUIET_CORES else ""),
     ]
     if document.get("books"):
         facts.append(f"- the measured gateway's ledger afterwards: {document['books_say']}")
@@ -189,3 +198,13 @@ def _list(value: object) -> list[object]:
 def _dict(value: object) -> Document:
     assert isinstance(value, dict)
     return value
+
+
+def main() -> None:
+    """`python -m bench.documents`: page and picture anew, from the last run's JSON."""
+    last = max(DIRECTORY.glob("*.json"))
+    rewrite(json.loads(last.read_text()))
+
+
+if __name__ == "__main__":
+    main()
