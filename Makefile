@@ -57,6 +57,15 @@ TRIALS ?= 100
 cap-trials: setup ## race workers to a cap TRIALS times; prints the largest overspend and its bound
 	$(BIN)/python -m scripts.cap_trials --trials $(TRIALS)
 
+N ?= 1000
+WORKERS ?= 1
+kill-test: setup ## kill the whole product N times under load, and audit its ledger; WORKERS=, SEED=, KILL="--embedded"
+	$(BIN)/python -m scripts.kill_test --kills $(N) --workers $(WORKERS) $(if $(SEED),--seed $(SEED)) $(KILL)
+
+SECONDS ?= 30
+outage-test: setup ## take the database away in every way, SECONDS each; prints what clients noticed
+	$(BIN)/python -m scripts.outage_test --seconds $(SECONDS)
+
 bench-posting: setup ## rows a second and CPU a row of the ledger; BENCH="--backlog 1000000 --verify 10000000"
 	$(BIN)/python -m scripts.bench_posting $(BENCH)
 
@@ -76,4 +85,4 @@ lock: ## resolve the lock files anew (needs uv)
 clean: ## remove the environment and what was built; data in ./var stays
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup run demo test test-fast check fmt migrate bench bench-gate cap-trials recordings prices docs lock clean
+.PHONY: help setup run demo test test-fast check fmt migrate bench bench-gate cap-trials kill-test outage-test recordings prices docs lock clean
