@@ -16,7 +16,7 @@ from gateway.pricing.book import PriceBook
 from gateway.pricing.source import PRICE_VERSION
 from gateway.proxy.budget_desk import BudgetDesk
 from gateway.proxy.call import Call
-from gateway.telemetry.logs import settlement_log_fields
+from gateway.telemetry.logs import log_settlement
 from gateway.telemetry.metrics import Metrics
 from gateway.upstream.providers import Destination
 from gateway.wire.content import ContentCollector, input_content
@@ -220,4 +220,4 @@ class OpenHold:
 
 def _tell(settlement: Settlement, metrics: Metrics) -> None:
     metrics.observe_settlement(settlement)
-    _log.info("request.settled", **settlement_log_fields(settlement))
+    log_settlement(settlement)

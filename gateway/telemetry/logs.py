@@ -28,6 +28,8 @@ _QUIET_LIBRARIES = (
     *("aiohttp", "alembic", "asyncio", "botocore"),
     *("posthog", "sqlalchemy", "urllib3"),
 )
+_SETTLEMENT_LOGGER = "gateway.settlement"
+_log = structlog.get_logger(_SETTLEMENT_LOGGER)
 _UTC_ISO = structlog.processors.TimeStamper(fmt="iso", utc=True)
 
 
@@ -44,8 +46,10 @@ def configure_logging(
     """
     if level.lower() not in LEVELS:
         raise ValueError(f"log level {level!r} is none of {', '.join(LEVELS)}")
+    global _settlement_lines  # noqa: PLW0603 - as process-wide as structlog's own settings.
     number = logging.getLevelNamesMapping()[level.upper()]
     lines = _Lines(stream or sys.stderr.buffer, Redactor(secrets))
+    _settlement_lines = lines if number <= logging.INFO else None
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -101,6 +105,14 @@ def settlement_log_fields(settlement: Settlement) -> dict[str, Any]:
     }
 
 
+def log_settlement(settlement: Settlement) -> None:
+    """Write that line: the same as by a logger, for a fifth of the CPU, as each request has one."""
+    if _settlement_lines is None:
+        _log.info(names.LOG_SETTLED, **settlement_log_fields(settlement))
+    else:
+        _settlement_lines.write(_settlement_lines.settled(settlement))
+
+
 def _rounded(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 6)
 
@@ -132,6 +144,26 @@ class _Lines:
             # Text that is not Unicode, or an integer beyond 64 bits; a log line still comes out.
             return orjson.dumps({name: ascii(value) for name, value in fields.items()})
 
+    def settled(self, settlement: Settlement) -> bytes:
+        """The line of a request: its texts are few and recur, but for its id, which is ours."""
+        fields = settlement_log_fields(settlement)
+        entry_id = fields.pop("entry_id")
+        recurring = self._redactor.recurring
+        for name, value in fields.items():
+            if isinstance(value, str):
+                fields[name] = recurring(value)
+        fields |= {
+            "entry_id": entry_id,
+            "event": names.LOG_SETTLED,
+            "level": "info",
+            "logger": _SETTLEMENT_LOGGER,
+        }
+        _UTC_ISO(None, "", fields)
+        try:
+            return orjson.dumps(fields)
+        except TypeError:
+            return orjson.dumps({name: ascii(value) for name, value in fields.items()})
+
     def write(self, line: bytes) -> None:
         try:
             self._stream.write(line + b"\n")
@@ -139,6 +171,9 @@ class _Lines:
         except (OSError, ValueError):
             # Nobody reads the log any more. A request must not fail for that.
             return
+
+
+_settlement_lines: _Lines | None = None
 
 
 class _LineLogger:

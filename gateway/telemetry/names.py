@@ -154,6 +154,7 @@ LOG_EVENTS_DELAYED = _log_event("events.delayed", "PostHog does not take events:
 LOG_EVENTS_RESUMED = _log_event("events.resumed", "PostHog takes events again.")
 LOG_EVENTS_DROPPED = _log_event("events.dropped", "PostHog refuses this event for good.")
 LOG_EVENTS_FAILED = _log_event("events.failed", "Sending failed in a way nobody foresaw.")
+LOG_SETTLED = _log_event("request.settled", "The one line of a request that held money.")
 LOG_LIBRARY = _log_event("library.message", "A message of a library, redacted.")
 
 LOG_EVENTS |= {
@@ -190,7 +191,6 @@ LOG_EVENTS |= {
     "upstream.fast_path_is_off": "The start-up self-test failed: requests go the plain way.",
     "request.refused": "The gateway itself answered with an error, its own or for a provider.",
     "request.released": "The provider was not reached; the hold ended at no cost.",
-    "request.settled": "The one line of a request that held money.",
     "request.unparsable": "Bytes that are not HTTP.",
     "prices.not_read": "The operator's prices could not be read; those known so far hold.",
     "recovery.corrupt": "A record of a dead worker's journal is damaged: it is a dead letter.",

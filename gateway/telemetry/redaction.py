@@ -8,6 +8,7 @@ from urllib.parse import quote
 REDACTED = "[redacted]"
 _SECRET_CHARS_MIN = 6
 _NAMES_MAX = 1024
+_TEXTS_MAX = 1024
 
 # Longer than the prefix of a key that we show on purpose.
 _GATEWAY_KEY = r"\bgw_[A-Za-z0-9_\-]{12,}"
@@ -61,6 +62,7 @@ class Redactor:
         ordered = sorted(forms, key=len, reverse=True)
         self._known = re.compile("|".join(map(re.escape, ordered))) if ordered else None
         self._names: dict[str, tuple[str, bool]] = {}
+        self._texts: dict[str, str] = {}
 
     def text(self, text: str) -> str:
         """The text without what is, or may be, a secret."""
@@ -72,6 +74,15 @@ class Redactor:
             text = _QUERY.sub(rf"\1{REDACTED}", text)
             text = _URL_PASSWORD.sub(rf"\1{REDACTED}", text)
         return _SHAPES.sub(REDACTED, text)
+
+    def recurring(self, text: str) -> str:
+        """As `text`, remembered: for short texts of which few recur."""
+        redacted = self._texts.get(text)
+        if redacted is None:
+            redacted = self.text(text)
+            if len(self._texts) < _TEXTS_MAX:
+                self._texts[text] = redacted
+        return redacted
 
     def value(self, value: object) -> object:
         """A JSON-like value with every text in it redacted; other objects by their text."""

@@ -15,7 +15,7 @@ from aiohttp.http_exceptions import BadHttpMessage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.telemetry.logs import configure_logging, settlement_log_fields
+from gateway.telemetry.logs import configure_logging, log_settlement, settlement_log_fields
 from gateway.telemetry.redaction import Redactor
 from tests.fakes.settlements import settlement
 
@@ -298,6 +298,28 @@ def test_log_that_nobody_reads_fails_no_request():
             root.handlers[:] = [
                 handler for handler in root.handlers if type(handler).__name__ != "_LibraryHandler"
             ]
+
+
+@pytest.mark.parametrize(
+    "model", ["claude-opus-4-5", GATEWAY_KEY, f"m Bearer {SHAPELESS}", "\ud800"]
+)
+def test_line_of_a_request_is_what_a_logger_would_write(model):
+    ended = settlement(request_model=model, response_model=model)
+    with logging_to_memory(secrets=[SHAPELESS]) as lines:
+        log_settlement(ended)
+        log_settlement(ended)
+        structlog.get_logger("gateway.settlement").info(
+            "request.settled", **settlement_log_fields(ended)
+        )
+    written = [{**line, "timestamp": ""} for line in lines()]
+    assert written[0] == written[1] == written[2]
+    assert "CANARY" not in json.dumps(written)
+
+
+def test_line_of_a_request_obeys_the_level():
+    with logging_to_memory("warning") as lines:
+        log_settlement(settlement())
+    assert lines() == []
 
 
 def test_lines_go_to_standard_error_and_results_stay_alone():
