@@ -1,6 +1,6 @@
 """One model call as the rooms see it: dialect, facts of its body, attribution headers."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 
@@ -40,6 +40,10 @@ class RequestFacts:
     """TTLs (`5m` or `1h`) of the cache breakpoints in the body that goes upstream, in order."""
     also_models: tuple[str, ...] = ()
     """Other models that the body lets the provider answer with, instead of `model`."""
+
+    def for_model(self, model: str) -> "RequestFacts":
+        """The same request of a model by the name that its provider knows."""
+        return self if model == self.model else replace(self, model=model)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

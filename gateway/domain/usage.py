@@ -124,6 +124,8 @@ class Measurement:
 
     @property
     def usage(self) -> Usage:
+        if len(self.parts) == 1:
+            return self.parts[0].usage
         total = Usage()
         for part in self.parts:
             total = total.plus(part.usage)

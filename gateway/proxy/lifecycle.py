@@ -121,16 +121,12 @@ class Proxy:
         return admission
 
     def _bounds(self, route: Route, destination: Destination) -> HoldBounds:
-        facts = route.facts
+        facts = route.facts.for_model(destination.model)
+        if facts.cache_ttls:
+            # Save Mode may turn each of the client's breakpoints into a one-hour write.
+            facts = replace(facts, cache_ttls=("1h",))
         return self._books.prices.bounds(
-            provider=destination.provider.name,
-            facts=replace(
-                facts,
-                model=destination.model,
-                # Save Mode may turn each of the client's breakpoints into a one-hour write.
-                cache_ttls=("1h",) if facts.cache_ttls else (),
-            ),
-            at=self._books.clock.now(),
+            provider=destination.provider.name, facts=facts, at=self._books.clock.now()
         )
 
     def _hold(self, call: Call, route: Route, admission: Admission) -> Hold:

@@ -117,7 +117,7 @@ class Preparation:
 
     def request(self, call: Call, route: Route, admission: Admission) -> Prepared:
         """The request for an admitted call. Save Mode's upgrade never goes towards Bedrock."""
-        facts = replace(route.facts, model=route.destination.model)
+        facts = route.facts.for_model(route.destination.model)
         is_for_bedrock = route.destination.provider.name == BEDROCK
         if call.dialect is Dialect.ANTHROPIC_MESSAGES and is_for_bedrock:
             return Prepared(request=self._on_bedrock(call, route, route.destination))
@@ -218,7 +218,7 @@ class Preparation:
         """The same call in Bedrock's words, from the client's own body: no TTL is upgraded."""
         headers = {name.lower(): value for name, value in call.headers}
         provider = destination.provider
-        facts = replace(route.facts, model=destination.model)
+        facts = route.facts.for_model(destination.model)
         return UpstreamRequest(
             destination=destination,
             url=provider.url(
