@@ -147,8 +147,11 @@ def test_an_odd_effort_is_the_providers_business() -> None:
         (b'{"model":"m","temperature":1e999}', "not valid JSON"),
         (b'\xef\xbb\xbf{"model":"m"}', "byte order mark"),
         ('{"model":"m"}'.encode("utf-16"), "not UTF-8"),
-        (b'{"model":"m","messages":' + b"[" * 5000 + b"]" * 5000 + b"}", "nested too deeply"),
-        (b'{"model":"m","x":' + b'{"a":' * 5000 + b"1" + b"}" * 5000 + b"}", "nested too deeply"),
+        (b'{"model":"m","messages":' + b"[" * 50_000 + b"]" * 50_000 + b"}", "nested too deeply"),
+        (
+            b'{"model":"m","x":' + b'{"a":' * 50_000 + b"1" + b"}" * 50_000 + b"}",
+            "nested too deeply",
+        ),
     ],
 )
 def test_a_body_that_is_no_json_object_is_refused_with_its_reason(body: bytes, reason: str) -> None:
