@@ -6,6 +6,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from gateway.domain.ids import TeamId
+from gateway.domain.quick import quick
 
 
 class BudgetStatus(StrEnum):
@@ -67,6 +68,7 @@ class BudgetView:
     resets_at: datetime
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admission:
     """The guard's answer. A refused request has the reason, an admitted one the amount it holds.

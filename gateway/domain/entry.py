@@ -5,6 +5,7 @@ from datetime import date, datetime
 from enum import StrEnum
 
 from gateway.domain.ids import ApiKeyId, EntryId, TeamId
+from gateway.domain.quick import quick
 from gateway.domain.request import Attribution
 from gateway.domain.usage import Usage, UsageSource
 
@@ -18,6 +19,7 @@ class EntryType(StrEnum):
     REVERSAL = "reversal"
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Amounts:
     """The exact parts of a charge, integer pico-USD; `total_pico_usd` is their sum."""
@@ -43,6 +45,7 @@ class Amounts:
         )
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Charge:
     """One priced measurement: exact parts, the price version used, and what to say about it."""
@@ -57,6 +60,7 @@ class Charge:
     """The table's price where `amounts` are the provider's own figure."""
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
     """Money set aside for a call; in the journal before the first byte goes upstream."""
@@ -76,6 +80,7 @@ class Hold:
     """The hold is counted against a budget lease; False where the team has no cap."""
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """One immutable ledger row of a request; `entry_id` is the hold's."""
@@ -107,6 +112,7 @@ class Entry:
     """JSON for auditors: raw usage, rates, selectors, parts, latency, stop reason, outcome."""
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:
     """What the event says beyond the entry: whose, how fast, which transforms and error."""

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from gateway.domain.quick import quick
+
 
 class Dialect(StrEnum):
     """The API shape of a route, as the ledger names it."""
@@ -17,6 +19,7 @@ class Dialect(StrEnum):
     BEDROCK = "bedrock"
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestFacts:
     """The few fields of a request body that routing, holds and prices need.
@@ -46,6 +49,7 @@ class RequestFacts:
         return self if model == self.model else replace(self, model=model)
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attribution:
     """What the client says about the call, for the event only; it never decides anything."""

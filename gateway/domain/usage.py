@@ -4,6 +4,8 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Self
 
+from gateway.domain.quick import quick
+
 
 class UsageSource(StrEnum):
     """How the counts, or the amount, came to be known."""
@@ -13,6 +15,7 @@ class UsageSource(StrEnum):
     ESTIMATED = "estimated"
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
     """Billable counts of one model's work: all disjoint, but for reasoning, inside output.
@@ -97,6 +100,7 @@ class PriceSelectors:
     inference_geo: str | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
     """All that the meter read out of one response.

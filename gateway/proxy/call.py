@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 from gateway.domain.identity import Principal
 from gateway.domain.ids import EntryId
+from gateway.domain.quick import quick
 from gateway.domain.request import Attribution, Dialect
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """`headers` and `query` are the client's own; `body` its bytes, uncompressed."""

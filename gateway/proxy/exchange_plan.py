@@ -5,6 +5,7 @@ from typing import Protocol
 
 import orjson
 
+from gateway.domain.quick import quick
 from gateway.domain.request import Dialect, RequestFacts
 from gateway.transform.include_usage import UsageChunkFilter
 from gateway.upstream.answer import OutgoingRequest
@@ -31,6 +32,7 @@ class BodyFilter(Protocol):
         ...
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamRequest:
     """One exchange. `dialect` is the provider's, which a translated call does not share."""

@@ -8,6 +8,7 @@ from gateway.domain.errors import (
     PermissionDeniedError,
     ProviderNotConfiguredError,
 )
+from gateway.domain.quick import quick
 from gateway.domain.request import Dialect, RequestFacts
 from gateway.flags.cost_controls import CostControls
 from gateway.pricing.book import PriceBook
@@ -43,6 +44,7 @@ class RoadPolicy:
     bedrock_region: str | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """Where a call goes. `body` is the client's, an explicit prefix of the model taken off."""

@@ -9,6 +9,7 @@ import structlog
 from gateway.domain.clock import Clock
 from gateway.domain.entry import Amounts, Charge, Entry, Generation, Hold, Settlement
 from gateway.domain.errors import GatewayError
+from gateway.domain.quick import quick
 from gateway.domain.request import Dialect, RequestFacts
 from gateway.domain.usage import Measurement, Usage, UsageSource
 from gateway.ledger.journal import Journal
@@ -43,6 +44,7 @@ class Books:
     """Prompts and completions go into the journal, and from there to PostHog."""
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What became of an exchange. `measurement` is None where the provider generated nothing."""

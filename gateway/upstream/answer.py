@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.domain.errors import UpstreamError
+from gateway.domain.quick import quick
 from gateway.wire.http1 import ResponseHead
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutgoingRequest:
     """A POST to a provider. `url` is a constant of the route; `headers` are the final ones."""

@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
+from gateway.domain.quick import quick
+
 HEAD_BYTES_MAX = 64 * 1024
 HEADERS_MAX = 128
 
@@ -37,6 +39,7 @@ class Framing(Enum):
     """The end of the connection: an end cannot be told from a cut."""
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResponseHead:
     """Status and headers, as the peer spelled them, and how the body is framed."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.domain.errors import InvalidRequestError
+from gateway.domain.quick import quick
 from gateway.domain.request import Dialect, RequestFacts
 from gateway.wire import bedrock
 from gateway.wire.cache_breakpoints import cache_ttls
@@ -42,6 +43,7 @@ _GEMINI_CHOICES = (
 _CHOICES_MAX = 128
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestTarget:
     """What the route says of a request; model and action only where the path has them."""
