@@ -17,8 +17,10 @@ from gateway.edge.credential import presented_key
         ("api-key", "gw_key"),
         (
             "Authorization",
-            "AWS4-HMAC-SHA256 Credential=gw_key/20261125/us-east-1/bedrock/aws4_request, "
-            "SignedHeaders=host;x-amz-date, Signature=00ff",
+            (
+                "AWS4-HMAC-SHA256 Credential=gw_key/20261125/us-east-1/bedrock/aws4_request, "
+                "SignedHeaders=host;x-amz-date, Signature=00ff"
+            ),
         ),
     ],
 )
