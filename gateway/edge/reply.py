@@ -59,6 +59,8 @@ class ClientReply:
         self._view: BudgetView | None = None
         self._is_simulated = False
         self._transport = request.transport
+        self._head = b""
+        """Made, and not out yet."""
         self._frames_chunks = False
         self._ends_by_closing = False
         self.has_started = False
@@ -112,14 +114,18 @@ class ClientReply:
         if not self._keeps_alive:
             lines.append("Connection: close")
         lines.append(f"Date: {_http_date()}\r\n\r\n")
-        self.has_started = True
-        # Tells the framework that it cannot answer with an error of its own any more.
-        self._request.writer.output_size = 1
-        self._send("\r\n".join(lines).encode("utf-8", "surrogateescape"))
+        self._head = "\r\n".join(lines).encode("utf-8", "surrogateescape")
+
+    def send_head(self) -> None:
+        if self._head:
+            self._send(b"")
 
     def write(self, piece: bytes) -> None:
         if self._frames_chunks:
             piece = b"%x\r\n%b\r\n" % (len(piece), piece)
+        if self._head:
+            self._send(piece)
+            return
         # As `_send` does, without a call: this runs once an event.
         transport = self._transport
         if transport is None or transport.is_closing():
@@ -129,6 +135,8 @@ class ClientReply:
     def end(self) -> None:
         if self._frames_chunks:
             self._send(_LAST_CHUNK)
+        else:
+            self.send_head()
 
     def abort(self) -> None:
         transport = self._transport
@@ -184,6 +192,12 @@ class ClientReply:
         transport = self._transport
         if transport is None or transport.is_closing():
             raise ClientGoneError
+        if self._head:
+            data = self._head + data
+            self._head = b""
+            self.has_started = True
+            # Tells the framework that it cannot answer with an error of its own any more.
+            self._request.writer.output_size = 1
         transport.write(data)
 
 

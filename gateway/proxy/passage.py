@@ -25,7 +25,7 @@ class Passage:
             self._filter is None and head.framing is Framing.CHUNKED and reply.takes_chunks
         )
 
-    def start(self) -> None:
+    def start(self, *, is_followed: bool) -> None:
         """Raises ClientGoneError, as `write` does."""
         head = self._head
         headers = downstream_headers(head.headers)
@@ -36,6 +36,9 @@ class Passage:
         self._reply.start(
             head.status, headers, content_bytes=content_bytes, is_framed=self.is_framed
         )
+        if not is_followed or self._filter is not None:
+            self._reply.send_head()
+        # Else it goes with the piece that follows: one write, and one wake-up of the client.
 
     def write(self, framed: bytes, payload: bytes, *, is_last: bool) -> None:
         piece = framed if self.is_framed else payload
@@ -47,6 +50,8 @@ class Passage:
             self._reply.write(piece)
         if is_last:
             self._reply.end()
+        elif not piece:
+            self._reply.send_head()
 
 
 class Refusal:

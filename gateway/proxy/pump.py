@@ -100,7 +100,7 @@ class Pump:
             self._hear_out()
         await self._waiter
 
-    def head_received(self, head: ResponseHead) -> None:
+    def head_received(self, head: ResponseHead, *, is_followed: bool = False) -> None:
         has_fallback = self._request.fallback is not None
         try:
             if has_fallback and asks_for_fallback(head.status):
@@ -109,7 +109,7 @@ class Pump:
                 self._bill.begin(head)
                 self._refusal = Refusal(head)
             else:
-                self._begin(head)
+                self._begin(head, is_followed=is_followed)
         except ClientGoneError:
             self.client_is_gone()
         except Exception as exc:  # noqa: BLE001 - a callback has no caller who could handle it.
@@ -165,16 +165,16 @@ class Pump:
             self._fall_back()
             return
         self._refusal = None
-        self._begin(refusal.head)
+        self._begin(refusal.head, is_followed=bool(refusal.pieces))
         for framed, payload, is_last in refusal.pieces:
             self._pass(framed, payload, is_last=is_last)
 
-    def _begin(self, head: ResponseHead) -> None:
+    def _begin(self, head: ResponseHead, *, is_followed: bool) -> None:
         self._bill.begin(head)
         self._passage = Passage(self._request, head, self._reply)
         if self._client_is_gone:
             return
-        self._passage.start()
+        self._passage.start(is_followed=is_followed)
         self._passes_through = self._passage.is_framed
 
     def _pass(self, framed: bytes, payload: bytes, *, is_last: bool) -> None:
@@ -236,10 +236,9 @@ class Pump:
         if not self._has_drain:
             self._leave()
             return
-        request = self._request
         # An answer that is no stream comes all at once, and its usage with it.
-        runs_on = request.destination.provider.spec.bills_after_abort
-        is_worth_waiting = runs_on or not request.facts.is_streaming
+        runs_on = self._request.destination.provider.spec.bills_after_abort
+        is_worth_waiting = runs_on or not self._request.facts.is_streaming
         delay_s = self._relays.gone_client_timeout_s if is_worth_waiting else GRACE_S
         self._start_timer(delay_s, self._leave)
 
@@ -277,6 +276,7 @@ class Pump:
             return
         self._is_over = True
         self._passes_through = False
+        self._exchange = None  # Which holds this: nothing is left for a garbage collection.
         self._stop_timer()
         if self._has_drain:
             self._relays.give_drain_back()

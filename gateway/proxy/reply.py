@@ -54,11 +54,15 @@ class Reply(Protocol):
         content_bytes: int | None,
         is_framed: bool,
     ) -> None:
-        """Send the head at once.
+        """Make the head. It goes out with the first piece, or before that with `send_head`.
 
         `content_bytes` None means that the end is framed otherwise; with `is_framed` the pieces
         are chunks already, the last one included.
         """
+        ...
+
+    def send_head(self) -> None:
+        """Send the head at once, unless it is out."""
         ...
 
     def write(self, piece: bytes) -> None:

@@ -25,7 +25,9 @@ class AnswerListener(Protocol):
     After the head come pieces. The one that says `is_last`, or a failure, is the last call.
     """
 
-    def head_received(self, head: ResponseHead) -> None: ...
+    def head_received(self, head: ResponseHead, *, is_followed: bool = False) -> None:
+        """With `is_followed` a piece comes in the same callback, or a failure does."""
+        ...
 
     def piece_received(self, framed: bytes, payload: bytes, *, is_last: bool) -> None:
         """Both hold the same piece: framed as the head says, and without transfer framing.

@@ -201,7 +201,7 @@ class _FastExchange:
         self._head_reader = None
         self._head = head
         body = self._body = body_of(head)
-        self._listener.head_received(head)
+        self._listener.head_received(head, is_followed=body.is_ended or rest != b"")
         payload = b""
         if body.is_ended:
             body.has_excess = rest != b""

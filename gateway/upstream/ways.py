@@ -83,7 +83,12 @@ class _SelfTest:
         self.heard: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._payload = b""
 
-    def head_received(self, head: ResponseHead) -> None:
+    def head_received(
+        self,
+        head: ResponseHead,
+        *,
+        is_followed: bool = False,  # noqa: ARG002 - the protocol's.
+    ) -> None:
         assert head.status == 200  # noqa: PLR2004 - OK.
 
     def piece_received(self, framed: bytes, payload: bytes, *, is_last: bool) -> None:

@@ -54,7 +54,7 @@ class Heard:
         self.ended = asyncio.Event()
         self.began = asyncio.Event()
 
-    def head_received(self, head: ResponseHead) -> None:
+    def head_received(self, head: ResponseHead, *, is_followed: bool = False) -> None:
         assert self.head is None
         self.head = head
         self.began.set()
