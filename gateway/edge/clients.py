@@ -31,6 +31,9 @@ _log = structlog.get_logger("gateway.edge")
 _REQUEST_ID_LENGTH_MAX = 200
 _CLOSED_STATUS = 499
 _FAILED = "The gateway failed on this request."
+# Tuples, since the hash of a member of an enum is a call of Python.
+_HEALTH = (Surface.LIVE, Surface.READY)
+_INFORMATION = (Surface.MODELS, Surface.USAGE)
 _MEDIA_TYPES = {Dialect.OPENAI_TRANSCRIPTIONS: "multipart/form-data"}
 
 
@@ -91,10 +94,10 @@ class ClientEdge:
         match = self._routes.match(request.raw_path)
         turn.dialect = match.route.dialect or turn.dialect
         _check_method(request, match)
-        if match.route.surface in {Surface.LIVE, Surface.READY}:
+        if match.route.surface in _HEALTH:
             return self._readiness.answer(match.route.surface)
         turn.principal = await self._authenticate(request)
-        if match.route.surface in {Surface.MODELS, Surface.USAGE}:
+        if match.route.surface in _INFORMATION:
             return await self._inform(match, turn.principal, turn.dialect, turn.reply)
         return await self._serve(request, match, turn.principal, turn)
 
