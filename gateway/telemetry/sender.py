@@ -17,7 +17,7 @@ from gateway.telemetry.transport import Answer, BatchTransport, Verdict, in_daem
 
 _log = structlog.get_logger("gateway.events")
 
-EVENTS_MAX = 100
+EVENTS_MAX = 500
 # posthog's consumer ends a batch here; the server's own limit is 20 MiB.
 BATCH_BYTES_MAX = 5 << 20
 # Above posthog's own limit of an event the server drops it: better one without its content.
@@ -29,7 +29,7 @@ REQUEST_TIMEOUT_S = 10.0
 BACKOFF_FIRST_S = 0.5
 BACKOFF_MAX_S = 30.0
 # Events made in one go: some 0.2 ms, so that no running stream waits longer for the loop.
-_SLICE = 8
+_SLICE = 16
 
 REASON_REFUSED = "refused"
 REASON_TOO_LARGE = "too_large"
