@@ -103,13 +103,13 @@ async def test_settlements_arrive_as_one_compressed_batch_in_posthogs_format(pos
     assert (sender.counts.taken, sender.counts.sent, sender.counts.queued) == (3, 3, 0)
 
 
-async def test_a_thousand_events_go_out_in_batches_of_a_hundred(posthog):
+async def test_a_thousand_events_go_out_in_batches_of_five_hundred(posthog):
     source = QueueSource(settlement() for _ in range(1000))
     expected = ids(source.waiting)
     async with sending(posthog, source, pace_s=10):
         await posthog.wait_for_events(1000)
     assert posthog.event_ids == expected
-    assert [len(batch.events) for batch in posthog.batches] == [100] * 10
+    assert [len(batch.events) for batch in posthog.batches] == [500] * 2
 
 
 async def test_event_arrives_long_before_ten_seconds_with_the_real_settings(posthog):
