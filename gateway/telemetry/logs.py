@@ -147,18 +147,13 @@ class _Lines:
     def settled(self, settlement: Settlement) -> bytes:
         """The line of a request: its texts are few and recur, but for its id, which is ours."""
         fields = settlement_log_fields(settlement)
-        entry_id = fields.pop("entry_id")
         recurring = self._redactor.recurring
         for name, value in fields.items():
-            if isinstance(value, str):
+            if isinstance(value, str) and name != "entry_id":
                 fields[name] = recurring(value)
-        fields |= {
-            "entry_id": entry_id,
-            "event": names.LOG_SETTLED,
-            "level": "info",
-            "logger": _SETTLEMENT_LOGGER,
-        }
+        fields |= {"event": names.LOG_SETTLED, "level": "info"}
         _UTC_ISO(None, "", fields)
+        fields["logger"] = _SETTLEMENT_LOGGER
         try:
             return orjson.dumps(fields)
         except TypeError:

@@ -313,6 +313,7 @@ def test_line_of_a_request_is_what_a_logger_would_write(model):
         )
     written = [{**line, "timestamp": ""} for line in lines()]
     assert written[0] == written[1] == written[2]
+    assert [*written[0]] == [*written[2]]
     assert "CANARY" not in json.dumps(written)
 
 
