@@ -187,7 +187,8 @@ class ChunkedBody(Body):
             take(data[start:end])
             # As wide as the last one: a separator that has another width is found the long way.
             width = 7 if size > 0xFF else 6 if size > 0xF else 5  # noqa: PLR2004
-            size_next = find(data[end : end + width])
+            separator = data[end : end + width]
+            size_next = find(separator)
             if size_next is None:
                 crlf = data[end : end + 2]
                 if crlf != _CRLF[: len(crlf)]:
@@ -195,7 +196,8 @@ class ChunkedBody(Body):
                 self._left_bytes = 2 - len(crlf)
                 return end + len(crlf)
             size = size_next
-            start = end + width
+            # Narrower than asked for where the piece ends with it.
+            start = end + len(separator)
             end = start + size
         take(data[start:])
         self._left_bytes = end - total + 2

@@ -233,3 +233,13 @@ def test_many_chunks_in_one_piece_are_read_exactly_even_where_payloads_look_like
         )
         assert out == framed + b"0\r\n\r\n"
         assert body.is_ended
+
+
+@pytest.mark.parametrize("before", [17, 300])
+def test_a_piece_may_end_with_a_size_line_shorter_than_the_one_before(before: int):
+    first = b"%x\r\n" % before + b"a" * before + b"\r\n5\r\n"
+    body = ChunkedBody()
+    payload, out = passed(body, first, b"hello\r\n0\r\n\r\n")
+    assert payload == b"a" * before + b"hello"
+    assert out == first + b"hello\r\n0\r\n\r\n"
+    assert body.is_ended
