@@ -64,11 +64,15 @@ def attribution_from_headers(headers: Iterable[tuple[str, str]]) -> Attribution:
     longer than 1 KiB, names longer than 128 characters and anything after the 64th of a kind are
     left out. The parent span counts only where the trace is traceparent's own.
     """
-    reader = _Reader()
+    reader = None
     for name, value in headers:
         lowered = name.lower()
         if lowered.startswith(_PREFIX) or lowered in {"traceparent", "x-request-id"}:
+            reader = reader or _Reader()
             reader.read(lowered, value)
+    if reader is None:
+        # As most calls: they say nothing.
+        return Attribution()
     trace_id = reader.id("x-posthog-trace-id")
     parent_trace, span = _trace_parent(reader.single.get("traceparent", ""))
     return Attribution(

@@ -63,8 +63,9 @@ def event_for(settlement: Settlement, *, with_content: bool = True) -> dict[str,
     """
     entry, generation = settlement.entry, settlement.generation
     attribution = generation.attribution
+    entry_id = str(entry.entry_id)
     properties = _client_properties(attribution)
-    properties |= _identity(entry, attribution)
+    properties |= _identity(entry_id, attribution)
     properties |= _call(settlement)
     properties |= _counts(entry)
     properties |= _costs(entry.amounts)
@@ -73,7 +74,7 @@ def event_for(settlement: Settlement, *, with_content: bool = True) -> dict[str,
         _add_content(properties, generation)
     return {
         "event": names.EVENT_GENERATION,
-        "uuid": str(entry.entry_id),
+        "uuid": entry_id,
         "distinct_id": attribution.distinct_id or _TEAM_PREFIX + generation.team_name,
         "timestamp": entry.occurred_at.astimezone(UTC).isoformat(),
         "properties": properties,
@@ -100,8 +101,7 @@ def _client_properties(attribution: Attribution) -> dict[str, Any]:
     return properties
 
 
-def _identity(entry: Entry, attribution: Attribution) -> dict[str, Any]:
-    entry_id = str(entry.entry_id)
+def _identity(entry_id: str, attribution: Attribution) -> dict[str, Any]:
     properties: dict[str, Any] = {
         names.AI_TRACE_ID: attribution.trace_id or entry_id,
         names.AI_SPAN_ID: entry_id,
