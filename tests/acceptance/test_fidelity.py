@@ -19,6 +19,7 @@ from tests.fakes.transcripts import (
 from tests.fixtures.gateway import chat_body, messages_body
 
 INTERVAL_S = 0.05
+TRIES = 3
 WITH_USAGE = ', "stream_options": {"include_usage": true}'
 
 
@@ -90,17 +91,29 @@ async def test_exactly_the_chunk_that_the_client_did_not_ask_for_is_held_back(
 async def test_each_event_is_heard_when_the_provider_sends_it(
     gateway, team, provider, transcript, target, body
 ):
-    provider.will(playing(transcript, interval_s=INTERVAL_S))
-    answer = await gateway.post(target, body, team)
-    await gateway.entry(team)
+    """A machine that is busy with other tests may be late, a relay that holds back always is."""
+    for attempt in range(1, TRIES + 1):
+        provider.will(playing(transcript, interval_s=INTERVAL_S))
+        answer = await gateway.post(target, body, team)
+        await gateway.entries(team, attempt)
+        if is_on_time(answer, transcript):
+            return
+    raise AssertionError([at_s for at_s, _ in answer.pieces])
+
+
+def is_on_time(answer, transcript):
     start_s = answer.pieces[0][0]
     is_whole = answer.body == transcript.body
     events = transcript.events if is_whole else [*transcript.events[:-2], transcript.events[-1]]
-    heard_at_s = arrivals(answer, events)
-    for number, at_s in enumerate(heard_at_s):
+    return all(
         # Where the chunk before the last is held back, the last one is one interval later.
-        place = number + (not is_whole and number == len(events) - 1)
-        assert at_s - start_s == pytest.approx(place * INTERVAL_S, abs=INTERVAL_S * 0.6)
+        at_s - start_s
+        == pytest.approx(
+            (number + (not is_whole and number == len(events) - 1)) * INTERVAL_S,
+            abs=INTERVAL_S * 0.6,
+        )
+        for number, at_s in enumerate(arrivals(answer, events))
+    )
 
 
 def arrivals(answer, events):

@@ -22,11 +22,13 @@ async def tls_front(url: str, directory: Path) -> AsyncIterator[tuple[str, Path]
     tasks: set[asyncio.Task[None]] = set()
 
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError, ssl.SSLError):
-            while piece := await reader.read(65536):
-                writer.write(piece)
-                await writer.drain()
-        writer.close()
+        try:
+            with suppress(ConnectionError, ssl.SSLError):
+                while piece := await reader.read(65536):
+                    writer.write(piece)
+                    await writer.drain()
+        finally:
+            writer.close()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         own_reader, own_writer = await asyncio.open_connection(parts.hostname, parts.port)

@@ -151,7 +151,7 @@ async def test_termination_drains_streams_and_a_second_one_ends_them(tmp_path, p
         await connection.rest(answer)
     assert answer.body == ANTHROPIC_STREAM.body
     assert await asyncio.to_thread(gateway.wait) == 0
-    gateway.close()
+    gateway.__exit__()
 
     gateway = await start(tmp_path / "other", provider)
     provider.will(playing(ANTHROPIC_STREAM, hangs_after_pieces=3))
@@ -166,4 +166,4 @@ async def test_termination_drains_streams_and_a_second_one_ends_them(tmp_path, p
         assert await asyncio.to_thread(gateway.wait, 5) != 0
         await connection.rest(answer)
     assert not answer.is_whole
-    gateway.close()
+    gateway.__exit__()
