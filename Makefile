@@ -69,6 +69,9 @@ outage-test: setup ## take the database away in every way, SECONDS each; prints 
 bench-posting: setup ## rows a second and CPU a row of the ledger; BENCH="--backlog 1000000 --verify 10000000"
 	$(BIN)/python -m scripts.bench_posting $(BENCH)
 
+bench-scale: setup ## a request's cost by teams, keys, ledger and workers; BENCH="--rows 10000000 --parts ledger"
+	$(BIN)/python -m scripts.bench_scale $(BENCH)
+
 recordings: setup ## the meter against recorded provider streams, where they are at hand
 	$(BIN)/python scripts/check_recordings.py
 
@@ -85,4 +88,4 @@ lock: ## resolve the lock files anew (needs uv)
 clean: ## remove the environment and what was built; data in ./var stays
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup run demo test test-fast check fmt migrate bench bench-gate cap-trials kill-test outage-test recordings prices docs lock clean
+.PHONY: help setup run demo test test-fast check fmt migrate bench bench-gate cap-trials kill-test outage-test bench-scale recordings prices docs lock clean
