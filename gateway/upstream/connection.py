@@ -86,13 +86,14 @@ class ModelConnector(aiohttp.TCPConnector):
     """aiohttp's pool, DNS cache, TLS and happy eyeballs, with our own kind of connection."""
 
     def __init__(self) -> None:
-        super().__init__(limit=0, keepalive_timeout=KEEPALIVE_S, socket_factory=_bounded_socket)
+        super().__init__(limit=0, keepalive_timeout=KEEPALIVE_S, socket_factory=bounded_socket)
         # The one private attribute of aiohttp that we lean on; start-up proves that it works.
         factory: Any = functools.partial(ModelConnection, loop=asyncio.get_running_loop())
         self._factory = factory
 
 
-def _bounded_socket(address: aiohttp.AddrInfoType) -> socket.socket:
+def bounded_socket(address: aiohttp.AddrInfoType) -> socket.socket:
+    """A socket of which the kernel reads little ahead."""
     family, kind, protocol, _, _ = address
     client = socket.socket(family=family, type=kind, proto=protocol)
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)

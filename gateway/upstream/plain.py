@@ -17,7 +17,7 @@ from gateway.domain.errors import (
     UpstreamUnreachableError,
 )
 from gateway.upstream.answer import AnswerListener, Exchange, OutgoingRequest
-from gateway.upstream.connection import KEEPALIVE_S
+from gateway.upstream.connection import KEEPALIVE_S, bounded_socket
 from gateway.upstream.fast import CONNECT_TIMEOUT_S, IDLE_TIMEOUT_S, REDIRECTS
 from gateway.wire.http1 import Framing, ResponseHead
 
@@ -62,7 +62,9 @@ class PlainUpstream:
         idle_timeout_s: float = IDLE_TIMEOUT_S,
     ) -> None:
         self._session = aiohttp.ClientSession(
-            connector=_Connector(limit=0, keepalive_timeout=KEEPALIVE_S),
+            connector=_Connector(
+                limit=0, keepalive_timeout=KEEPALIVE_S, socket_factory=bounded_socket
+            ),
             # One caller's cookie from a provider must never travel on another's request.
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(
