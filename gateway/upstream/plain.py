@@ -67,19 +67,21 @@ class PlainUpstream:
             ),
             # One caller's cookie from a provider must never travel on another's request.
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=connect_timeout_s, sock_read=idle_timeout_s
-            ),
+            # Silence is timed below: aiohttp's own clock runs on while a slow client holds us up.
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout_s),
             auto_decompress=False,
             trust_env=False,
             read_bufsize=_READ_BUFFER_BYTES,
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
         )
+        self._idle_timeout_s = idle_timeout_s
         self._running: set[asyncio.Task[None]] = set()
 
     async def send(self, request: OutgoingRequest, listener: AnswerListener) -> Exchange:
         """Start a request; that no connection could be made is heard by the listener too."""
-        exchange = _PlainExchange(self._session, request, listener)
+        exchange = _PlainExchange(
+            self._session, request, listener, idle_timeout_s=self._idle_timeout_s
+        )
         task = asyncio.get_running_loop().create_task(exchange.run())
         exchange.task = task
         self._running.add(task)
@@ -98,8 +100,14 @@ class _PlainExchange:
     """One request and its answer, pumped by a task from aiohttp's stream to the listener."""
 
     def __init__(
-        self, session: aiohttp.ClientSession, request: OutgoingRequest, listener: AnswerListener
+        self,
+        session: aiohttp.ClientSession,
+        request: OutgoingRequest,
+        listener: AnswerListener,
+        *,
+        idle_timeout_s: float,
     ) -> None:
+        self._idle_timeout_s = idle_timeout_s
         self._session = session
         self._request = request
         self._listener = listener
@@ -137,12 +145,13 @@ class _PlainExchange:
         request = self._request
         url = f"{request.url}?{request.query}" if request.query else request.url
         try:
-            response = await self._session.post(
-                URL(url, encoded=True),
-                data=request.body,
-                headers=CIMultiDict(request.headers),
-                allow_redirects=False,
-            )
+            async with asyncio.timeout(self._idle_timeout_s):
+                response = await self._session.post(
+                    URL(url, encoded=True),
+                    data=request.body,
+                    headers=CIMultiDict(request.headers),
+                    allow_redirects=False,
+                )
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as exc:
             raise UpstreamUnreachableError from exc
         except (TimeoutError, aiohttp.ServerTimeoutError) as exc:
@@ -166,7 +175,7 @@ class _PlainExchange:
             while (
                 not self._is_aborted
                 and left_bytes != 0
-                and (payload := await response.content.readany())
+                and (payload := await self._next_payload(response))
             ):
                 await self._may_read.wait()
                 framed = b"%x\r\n%b\r\n" % (len(payload), payload) if is_chunked else payload
@@ -182,6 +191,11 @@ class _PlainExchange:
         if left_bytes is None or head.content_bytes == 0:
             listener.piece_received(_LAST_CHUNK if is_chunked else b"", b"", is_last=True)
         response.release()
+
+    async def _next_payload(self, response: aiohttp.ClientResponse) -> bytes:
+        """What has come, or comes within the idle time; empty at the end."""
+        async with asyncio.timeout(self._idle_timeout_s):
+            return await response.content.readany()
 
 
 def _head_of(response: aiohttp.ClientResponse) -> ResponseHead:
