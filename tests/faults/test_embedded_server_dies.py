@@ -72,7 +72,8 @@ async def test_no_second_server_starts_beside_a_session_of_the_first(tmp_path):
                 await asyncpg.connect(server.url())
             session.resume()
             await (await connected_again(server.url())).close()
-            assert not session.is_running()
+            # Its parent is gone: whoever adopted it may be slow to bury it.
+            assert not session.is_running() or session.status() == psutil.STATUS_ZOMBIE
             assert postmaster(tmp_path) != old
             connection.terminate()
     finally:
