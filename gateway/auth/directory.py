@@ -28,6 +28,9 @@ _TEAM = "team:"
 ASKED_AT_ONCE_MAX = 500
 WAITING_MAX = 5_000
 ASK_TIMEOUT_S = 2.0
+# An answer during which something changed is asked for anew, so that it can be kept: an outage may
+# begin before the next request.
+ASKED_AGAIN_MAX = 2
 # After a failure the database is left alone for a moment.
 PAUSE_S = 0.1
 # Half of the second within which a revoked key must fail where its notification was lost.
@@ -153,6 +156,11 @@ class KeyDirectory:
         key_hashes = list(islice(self._waiting, ASKED_AT_ONCE_MAX))
         changes = self._changes
         found = await self._ask_twice(key_hashes)
+        for _ in range(ASKED_AGAIN_MAX):
+            if self._changes == changes:
+                break
+            changes = self._changes
+            found = await self._ask_twice(key_hashes)
         self._succeeded()
         for key_hash in key_hashes:
             principal = found.get(key_hash)
