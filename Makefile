@@ -62,6 +62,9 @@ WORKERS ?= 1
 kill-test: setup ## kill the whole product N times under load, and audit its ledger; WORKERS=, SEED=, KILL="--embedded"
 	$(BIN)/python -m scripts.kill_test --kills $(N) --workers $(WORKERS) $(if $(SEED),--seed $(SEED)) $(KILL)
 
+nth-kill: setup ## kill the gateway at every suspension point of every request path; NTH="--kinds await"
+	$(BIN)/python -m scripts.nth_kill $(NTH)
+
 SECONDS ?= 30
 outage-test: setup ## take the database away in every way, SECONDS each; prints what clients noticed
 	$(BIN)/python -m scripts.outage_test --seconds $(SECONDS)
@@ -88,4 +91,4 @@ lock: ## resolve the lock files anew (needs uv)
 clean: ## remove the environment and what was built; data in ./var stays
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup run demo test test-fast check fmt migrate bench bench-gate cap-trials kill-test outage-test bench-scale recordings prices docs lock clean
+.PHONY: help setup run demo test test-fast check fmt migrate bench bench-gate cap-trials kill-test nth-kill outage-test bench-scale recordings prices docs lock clean

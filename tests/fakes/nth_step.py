@@ -1,12 +1,14 @@
 """Counts the steps of the tasks that serve clients, and does something at the Nth of them."""
 
 import asyncio
+import os
+import signal
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Literal
 
 from typing_extensions import override
 
-Fault = Literal["cancel", "late cancel", "exception"]
+Fault = Literal["cancel", "late cancel", "exception", "kill"]
 # The task in which aiohttp runs our handler, and which it cancels when a client leaves.
 _SERVING = "RequestHandler._handle_request"
 
@@ -19,7 +21,7 @@ class NthStep:
     """A task factory. Armed, it hurts one serving task at its Nth suspension point.
 
     `cancel` cancels the task while it waits, `late cancel` and `exception` come instead of what it
-    waited for, which has happened by then.
+    waited for, which has happened by then. `kill` ends the whole process, with no word to anybody.
     """
 
     def __init__(self) -> None:
@@ -51,6 +53,10 @@ class NthStep:
             return False
         self.has_struck = True
         return True
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 class _Stepped(Coroutine[Any, Any, Any]):
@@ -85,7 +91,9 @@ class _Stepped(Coroutine[Any, Any, Any]):
     def _suspended(self, waits_for: Any) -> Any:
         """It waits now for what it has given."""
         if self._steps.is_now():
-            if self._steps.fault == "cancel":
+            if self._steps.fault == "kill":
+                die()
+            elif self._steps.fault == "cancel":
                 self._soon(self._cancel)
             elif self._steps.fault == "late cancel":
                 self._throw_next = asyncio.CancelledError()

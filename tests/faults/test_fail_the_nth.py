@@ -1,22 +1,19 @@
-"""A cancel, an error or a kill at every suspension point of every request path; the books stay right."""
+"""A cancel or an error at every suspension point of every request path; the books stay right."""
 
 import asyncio
 import re
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from decimal import Decimal
 
 import pytest
 
 from gateway.app import Timeouts, serving
 from gateway.config import Config
-from scripts.cap_trials import spend
 from scripts.kill_clients import make_credentials
 from tests.fakes.nth_step import NthStep
 from tests.fakes.provider import FakeProvider
-from tests.fakes.raw_client import RawAnswer, connected, request
-from tests.fakes.transcripts import ANTHROPIC_STREAM, ANTHROPIC_TEXT, OPENAI_STREAM, OPENAI_TEXT
-from tests.fixtures.gateway import assert_books_are_in_order, chat_body, messages_body
+from tests.fakes.raw_client import request
+from tests.fakes.roads import ROADS, call, environment, make_team
+from tests.fixtures.gateway import assert_books_are_in_order
 
 pytestmark = pytest.mark.timeout(180)
 FAULTS = ("cancel", "late cancel", "exception")
@@ -24,76 +21,6 @@ COMING_AND_GOING = ("FakeProvider", "Poster._", "Event.wait")
 # More suspension points than any path has.
 STEPS_MAX = 60
 _HOLDS = re.compile(r"^gateway_holds_open (\S+)$", re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class Road:
-    """A way through the gateway: what is sent, and what a whole answer is."""
-
-    name: str
-    target: str
-    body: bytes
-    whole: bytes
-    amount_usd: Decimal | None
-    cap_usd: int | None = None
-    status: int = 200
-    leaves: bool = False
-
-
-ROADS = [
-    Road(
-        "a stream",
-        "/v1/messages",
-        messages_body(stream=True),
-        ANTHROPIC_STREAM.body,
-        ANTHROPIC_STREAM.amount_usd,
-    ),
-    Road(
-        "a stream whose usage is held back, under a cap",
-        "/v1/chat/completions",
-        chat_body(stream=True),
-        b"",
-        OPENAI_STREAM.amount_usd,
-        cap_usd=1000,
-    ),
-    Road(
-        "an answer in one piece, under a cap",
-        "/v1/messages",
-        messages_body(),
-        ANTHROPIC_TEXT.body,
-        ANTHROPIC_TEXT.amount_usd,
-        cap_usd=1000,
-    ),
-    Road(
-        "an answer in one piece",
-        "/v1/chat/completions",
-        chat_body(),
-        OPENAI_TEXT.body,
-        OPENAI_TEXT.amount_usd,
-    ),
-    Road("a spent budget", "/v1/messages", messages_body(), b"", None, cap_usd=1, status=429),
-    Road("token counting", "/v1/messages/count_tokens", messages_body(), b"", None),
-    Road(
-        "a client that leaves",
-        "/v1/messages",
-        messages_body(stream=True),
-        b"",
-        ANTHROPIC_STREAM.amount_usd,
-        leaves=True,
-    ),
-]
-
-
-def environment(provider, data_dir):
-    return {
-        "GATEWAY_PORT": "0",
-        "GATEWAY_ADMIN_PORT": "0",
-        "GATEWAY_DATA_DIR": str(data_dir),
-        "GATEWAY_ANTHROPIC_BASE_URL": provider.anthropic_base_url,
-        "GATEWAY_ANTHROPIC_API_KEY": "sk-ant-none",
-        "GATEWAY_OPENAI_BASE_URL": provider.openai_base_url,
-        "GATEWAY_OPENAI_API_KEY": "sk-none",
-    }
 
 
 @pytest.fixture
@@ -121,34 +48,6 @@ async def running_gateway(url, provider, data_dir):
     timeouts = Timeouts(shutdown_s=5, gone_client_s=2)
     async with serving(config, database_url=url, is_embedded=False, timeouts=timeouts) as running:
         yield running
-
-
-async def make_team(database, road):
-    team_id = await database.fetchval(
-        "INSERT INTO ledger.team (name, monthly_cap_usd) VALUES ($1, $2) RETURNING team_id",
-        road.name,
-        road.cap_usd,
-    )
-    if road.status == 429:
-        await spend(database, team_id, Decimal(2))
-    return team_id
-
-
-async def call(url, road, credential):
-    """The answer as far as it came; None where there was none."""
-    headers = [("x-api-key", credential.text), ("content-type", "application/json")]
-    answer: RawAnswer | None = None
-    try:
-        async with asyncio.timeout(20), connected(url) as connection:
-            connection.send("POST", road.target, headers, road.body)
-            answer = await connection.head()
-            async for _ in connection.pieces(answer):
-                if road.leaves:
-                    connection.leave()
-                    break
-    except (OSError, asyncio.IncompleteReadError):
-        pass
-    return answer
 
 
 async def open_holds(running):
