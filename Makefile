@@ -81,7 +81,7 @@ recordings: setup ## the meter against recorded provider streams, where they are
 prices: setup ## our prices against the second source's, rate by rate
 	$(BIN)/python -m scripts.check_prices
 
-docs: setup ## write docs/configuration.md from the code
+docs: setup ## write what documents say of the code: settings, telemetry names, the map
 	$(BIN)/python -m scripts.write_docs
 
 lock: ## resolve the lock files anew (needs uv)
