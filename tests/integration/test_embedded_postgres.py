@@ -26,10 +26,13 @@ from gateway.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError
 
 IS_ROOT = os.geteuid() == 0
 
+# Its log goes beside its answer: a start that must wait says so before there is a URL.
 OWNER = """
-import sys, time
+import sys
 from pathlib import Path
+import structlog
 from gateway.postgres.embedded import EmbeddedPostgres
+structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 server = EmbeddedPostgres(Path(sys.argv[1]))
 getattr(server, sys.argv[2])()
 print(server.url(), flush=True)
@@ -51,7 +54,7 @@ class Owner:
         )
         assert self.process.stdout is not None
         self.url = self.process.stdout.readline().strip()
-        assert self.url
+        assert self.url.startswith("postgresql://")
 
     def kill(self) -> None:
         self.process.kill()
