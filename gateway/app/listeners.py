@@ -81,6 +81,7 @@ async def listen_for_clients(
     readiness: Readiness,
     *,
     drain_timeout_s: float,
+    last_request_s: float,
     listener: socket.socket | None,
 ) -> str:
     """Returns the address."""
@@ -92,6 +93,9 @@ async def listen_for_clients(
     async def stop_serving() -> None:
         """Readiness first, then no new connections, then running streams to their end."""
         readiness.is_ready = False
+        for site in list(runner.sites):
+            await site.stop()
+        await server.let_requests_arrive(quiet_s=last_request_s, timeout_s=drain_timeout_s)
         await runner.cleanup()
         await proxy.relays.drain(drain_timeout_s)
 

@@ -33,6 +33,8 @@ class Timeouts:
 
     shutdown_s: float = 600.0
     """For running streams, at the end."""
+    last_request_s: float = 1.0
+    """For the next request on a connection without one, at the end."""
     upstream_idle_s: float = IDLE_TIMEOUT_S
     """For the next byte of a provider."""
     gone_client_s: float = DRAIN_TIMEOUT_S
@@ -113,6 +115,7 @@ async def serving(
             proxy,
             readiness,
             drain_timeout_s=timeouts.shutdown_s,
+            last_request_s=timeouts.last_request_s,
             listener=listener,
         )
         readiness.is_ready = True

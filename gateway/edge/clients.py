@@ -162,7 +162,7 @@ class ClientEdge:
             content_type="application/json",
             headers=turn.reply.headers(error_headers(error, turn.dialect)),
         )
-        if not request.content.at_eof():
+        if not turn.reply.keeps_alive or not request.content.at_eof():
             # The rest of an unread body must never be taken for the next request.
             response.force_close()
         return response

@@ -65,12 +65,20 @@ class ClientReply:
         self._ends_by_closing = False
         self.has_started = False
         self.takes_chunks = request.version >= (1, 1)
-        self._keeps_alive = request.keep_alive and self.takes_chunks
+        connection = request.protocol
+        assert isinstance(connection, ClientConnection)
+        self._connection = connection
+        self._keeps_alive = request.keep_alive and self.takes_chunks and connection.takes_more
 
     @property
     def response(self) -> web.StreamResponse:
         """For an answer that has been written."""
         return _SENT_AND_KEPT if self._keeps_alive else _SENT_AND_CLOSED
+
+    @property
+    def keeps_alive(self) -> bool:
+        """The connection takes another request after this answer."""
+        return self._keeps_alive
 
     def set_budget(self, view: BudgetView) -> None:
         self._view = view
@@ -87,11 +95,9 @@ class ClientReply:
         return CIMultiDict(self._joined(provider_headers))
 
     def listen(self, listener: ClientListener) -> None:
-        connection = self._request.protocol
-        assert isinstance(connection, ClientConnection)
-        if connection.transport is None:
+        if self._connection.transport is None:
             raise ClientGoneError
-        connection.listener = listener
+        self._connection.listener = listener
 
     def start(
         self,
@@ -158,8 +164,7 @@ class ClientReply:
         Raises:
             ClientGoneError: it is gone.
         """
-        connection, transport = self._request.protocol, self._transport
-        assert isinstance(connection, ClientConnection)
+        connection, transport = self._connection, self._transport
         connection.listener = None
         if transport is None or transport.is_closing():
             raise ClientGoneError

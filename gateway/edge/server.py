@@ -19,6 +19,7 @@ _READ_BUFFER_BYTES = 16 * 1024
 _WRITE_HIGH_WATER_BYTES = 32 * 1024
 _SEND_BUFFER_BYTES = 64 * 1024
 _LINGERING_S = 2.0
+_POLL_S = 0.02
 KEEPALIVE_TIMEOUT_S = 75.0
 
 
@@ -30,6 +31,19 @@ class ClientConnection(RequestHandler):  # type: ignore[type-arg, unused-ignore]
     """
 
     listener: ClientListener | None = None
+    takes_more: bool = True
+    """Another request may follow the one that is here, or the next."""
+
+    @property
+    def is_receiving(self) -> bool:
+        """A request has begun to arrive and is not whole."""
+        request = self._current_request
+        return bool(self._messages) if request is None else not request.content.is_eof()
+
+    @property
+    def is_idle(self) -> bool:
+        """No request is here; one may be on its way."""
+        return self._current_request is None
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -92,6 +106,26 @@ class ClientConnection(RequestHandler):  # type: ignore[type-arg, unused-ignore]
 
 class QuietServer(web.Server):  # type: ignore[type-arg, unused-ignore]
     """The server of the client listener."""
+
+    async def let_requests_arrive(self, *, quiet_s: float, timeout_s: float) -> None:
+        """Take what clients have sent or are about to, once there are no new connections.
+
+        The framework's shutdown closes a connection on which nothing has come yet, and reads no
+        more of a body: the client would see its request dropped. A connection without a request
+        is kept for `quiet_s`, one whose request is arriving for `timeout_s`.
+        """
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        # A connection that was accepted in this turn of the loop is made in the next one.
+        await asyncio.sleep(0)
+        while (waited_s := loop.time() - began_s) < timeout_s:
+            is_quiet = waited_s >= quiet_s
+            connections = [one for one in self.connections if isinstance(one, ClientConnection)]
+            for connection in connections:
+                connection.takes_more = False
+            if not any(one.is_receiving or (one.is_idle and not is_quiet) for one in connections):
+                return
+            await asyncio.sleep(_POLL_S)
 
     @override
     def __call__(self) -> RequestHandler:  # type: ignore[type-arg, unused-ignore]

@@ -102,6 +102,10 @@ class RawConnection:
             pass
         return answer
 
+    async def is_closed(self) -> bool:
+        """The other side has closed; waits for that, or for a byte that nobody asked for."""
+        return await self._reader.read(1) == b""
+
     def leave(self) -> None:
         """Close at once, as a process that dies does."""
         self._writer.transport.abort()
