@@ -22,6 +22,7 @@ from gateway.telemetry.metrics import Metrics
 from gateway.upstream.answer import Upstream
 from gateway.upstream.fast import IDLE_TIMEOUT_S
 from gateway.upstream.plain import PlainUpstream
+from gateway.upstream.providers import Providers
 from gateway.upstream.sigv4 import BedrockSigner
 from gateway.upstream.ways import open_upstream
 from gateway.upstream.wheel import DeadlineWheel
@@ -78,17 +79,7 @@ async def serving(
         metrics = Metrics()
         ledger = await open_ledger(stack, config, database_url, clock, metrics)
         upstream = await _upstream(stack, timeouts, uses_plain_relay=uses_plain_relay)
-        preparation = Preparation(
-            providers=providers,
-            prices=ledger.books.prices,
-            cost_controls=await cost_controls(stack, config),
-            policy=RoadPolicy(
-                save_mode_products=config.policy.save_mode_products,
-                rejects_unpriced=config.policy.unpriced_models == "reject",
-                bedrock_region=config.bedrock.region,
-            ),
-            signer=BedrockSigner(config.bedrock.region),
-        )
+        preparation = await _preparation(stack, config, providers, ledger)
         proxy = Proxy(
             books=ledger.books,
             preparation=preparation,
@@ -126,6 +117,22 @@ async def serving(
             readiness=readiness,
             proxy=proxy,
         )
+
+
+async def _preparation(
+    stack: AsyncExitStack, config: Config, providers: Providers, ledger: Ledger
+) -> Preparation:
+    return Preparation(
+        providers=providers,
+        prices=ledger.books.prices,
+        cost_controls=await cost_controls(stack, config),
+        policy=RoadPolicy(
+            save_mode_products=config.policy.save_mode_products,
+            rejects_unpriced=config.policy.unpriced_models == "reject",
+            bedrock_region=config.bedrock.region,
+        ),
+        signer=BedrockSigner(config.bedrock.region),
+    )
 
 
 async def _upstream(

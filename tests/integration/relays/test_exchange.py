@@ -560,14 +560,14 @@ async def test_the_plain_way_is_taken_where_the_fast_one_fails_and_a_warning_say
 
 async def test_a_thousand_deadlines_need_one_timer_and_leave_nothing(wheel: DeadlineWheel):
     fired: list[int] = []
-    deadlines = [wheel.start(0.1, partial(fired.append, n)) for n in range(1000)]
+    deadlines = [wheel.start(0.5, partial(fired.append, n)) for n in range(1000)]
     for deadline in deadlines[10:]:
         deadline.end()
-    for _ in range(6):
+    for _ in range(15):
         await asyncio.sleep(0.05)
         deadlines[0].restart()
     assert sorted(fired) == list(range(1, 10))
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(0.7)
     assert sorted(fired) == list(range(10))
     gc.collect()
     assert wheel._buckets == {}
