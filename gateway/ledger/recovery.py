@@ -124,7 +124,11 @@ class Recovery:
             await asyncio.sleep(self._interval_s)
 
     async def _recover_if_dead(self, writer_id: uuid.UUID) -> RecoveryReport:
-        lock = await _on_disk(take_over, self._directory, writer_id)
+        # At once and in no thread: cancelled meanwhile, nobody would have the lock to free it.
+        try:
+            lock = take_over(self._directory, writer_id)
+        except OSError as exc:
+            raise UnreadableJournalError(str(exc)) from exc
         if lock is None:
             return RecoveryReport()
         try:

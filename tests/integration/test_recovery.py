@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from decimal import Decimal
 from uuid import UUID, uuid4
 
@@ -349,6 +350,23 @@ async def test_a_recovery_that_dies_anywhere_is_done_again(directory, make_recov
     for writer_id, ended, _ in left:
         assert await consumed(database, writer_id) == {7: usd(ended) + 9 * HOLD_USD}
         assert await states(database, writer_id) == {"closed"}
+
+
+async def test_a_recovery_that_is_cancelled_keeps_no_lock(directory, make_recovery, database):
+    """Its process may live on, and then nobody could ever finish that journal."""
+    writer_id, _, _ = await dead_writer(directory, settled=1)
+    for n in range(200):
+        running = asyncio.create_task(make_recovery().run_once())
+        await asyncio.sleep(n * 0.00001)
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+    # What a thread of a cancelled one still does, it has done by then.
+    await asyncio.sleep(0.2)
+    if files(directory):
+        lock = take_over(directory, writer_id)
+        assert lock is not None
+        os.close(lock)
 
 
 async def test_a_failed_recovery_frees_the_lock(directory, make_recovery, database_url):
