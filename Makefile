@@ -25,8 +25,11 @@ run: setup ## the gateway on 127.0.0.1:8080, with an embedded PostgreSQL and a d
 demo: setup ## walk through the main job with the official SDKs; exit status 0 only if all is right
 	$(BIN)/python -m scripts.demo
 
+# What pytest says where TESTS holds none of a kind.
+NO_TESTS := 5
 test: setup ## every test, real PostgreSQL included
-	$(BIN)/python -m pytest -n 2 $(TESTS)
+	$(BIN)/python -m pytest -n 2 -m "not alone" $(TESTS) || [ $$? = $(NO_TESTS) ]
+	$(BIN)/python -m pytest -m alone $(TESTS) || [ $$? = $(NO_TESTS) ]
 
 test-fast: setup ## the pure rooms alone: no database, no sockets
 	$(BIN)/python -m pytest -q tests/unit tests/properties tests/test_tidy.py
@@ -49,6 +52,9 @@ SCENARIOS ?= all
 CONTENDERS ?= gateway,aiohttp,aiohttp_again,nginx,envoy,direct
 bench: setup ## what the product costs beside a bare relay, nginx and envoy; writes docs/benchmarks
 	$(BIN)/python -m bench.run --rounds $(ROUNDS) --scenarios $(SCENARIOS) --contenders $(CONTENDERS)
+
+bench-admission: setup ## what admission, hold and journal add before a request goes up
+	$(BIN)/python -m bench.admission
 
 bench-gate: setup ## fail where the product's CPU against a bare relay's has grown (bench/gate.json)
 	$(BIN)/python -m bench.gate
@@ -91,4 +97,4 @@ lock: ## resolve the lock files anew (needs uv)
 clean: ## remove the environment and what was built; data in ./var stays
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup run demo test test-fast check fmt migrate bench bench-gate cap-trials kill-test nth-kill outage-test bench-scale recordings prices docs lock clean
+.PHONY: help setup run demo test test-fast check fmt migrate bench bench-admission bench-gate cap-trials kill-test nth-kill outage-test bench-scale recordings prices docs lock clean

@@ -57,6 +57,8 @@ class Running:
     port: int
     headers: tuple[str, ...]
     process: "subprocess.Popen[str] | None"
+    admin_url: str = ""
+    """Where it has metrics."""
     rest_s: float = 0.1
     """How long after the last answer it may still work for it."""
 
@@ -195,6 +197,7 @@ def _gateway(name: str, place: Place) -> Running:
         port=int(str(ready["url"]).rpartition(":")[2]),
         headers=(f"x-api-key: {key_file.read_text()}", *CREDENTIAL[1:]),
         process=process,
+        admin_url=str(ready["admin_url"]),
         rest_s=_GATEWAY_REST_S,
     )
 

@@ -22,6 +22,8 @@ from scripts.cap_trials import (
 from scripts.cap_trials import make_team as make_spent_team
 from tests.fakes.flaky_tcp import FlakyTcp
 
+pytestmark = pytest.mark.alone
+
 CENT = 10**10
 USD = 10**12
 

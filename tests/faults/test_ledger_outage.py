@@ -17,6 +17,8 @@ from tests.fakes.holds import hold_of
 from tests.fakes.ledger import assert_balanced, consumed, dead_letters, lease, usd
 from tests.fakes.settlements import settlement
 
+pytestmark = pytest.mark.alone
+
 
 class Worker:
     """A journal that is written to all the time, and its poster."""

@@ -10,6 +10,8 @@ from tests.fakes.provider import playing
 from tests.fakes.transcripts import ANTHROPIC_STREAM, ANTHROPIC_TEXT, OPENAI_STREAM
 from tests.fixtures.gateway import chat_body, messages_body
 
+pytestmark = pytest.mark.alone
+
 GONE_CLIENT_S = 1.0
 # The upstream learns within 250 ms; the rest is for a machine that is busy with other tests.
 LEFT_WITHIN_S = 0.5

@@ -12,6 +12,8 @@ from tests.fakes.provider import playing, saying
 from tests.fakes.transcripts import ANTHROPIC_STREAM, ANTHROPIC_TEXT, GPT, OPENAI_STREAM, SONNET
 from tests.fixtures.gateway import chat_body, messages_body
 
+pytestmark = pytest.mark.alone
+
 IDLE_TIMEOUT_S = 0.6
 HELLO = [{"role": "user", "content": "Grüezi"}]
 

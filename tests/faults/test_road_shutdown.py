@@ -9,6 +9,8 @@ from gateway.app import Timeouts
 from tests.fakes.raw_client import RawConnection, connected
 from tests.fixtures.gateway import GatewayUnderTest, MakeGateway, Team, messages_body
 
+pytestmark = pytest.mark.alone
+
 QUIET_S = 0.6
 BODY = messages_body()
 

@@ -11,6 +11,8 @@ from gateway.domain.ids import TeamId
 from gateway.flags.cost_controls import FLAG, CostControls
 from tests.fakes.posthog import FakePostHog, flag
 
+pytestmark = pytest.mark.alone
+
 GROWTH, SUPPORT = TeamId(1), TeamId(2)
 
 

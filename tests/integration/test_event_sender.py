@@ -15,6 +15,8 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.posthog import FakePostHog
 from tests.fakes.settlements import settlement
 
+pytestmark = pytest.mark.alone
+
 CONTENT = '[{"role":"user","content":"CANARY-CONTENT"}]'
 
 

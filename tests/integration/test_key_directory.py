@@ -19,6 +19,8 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.flaky_tcp import FlakyTcp
 from tests.fixtures.database import MakeKey, MakeTeam
 
+pytestmark = pytest.mark.alone
+
 
 @asynccontextmanager
 async def directory_at(

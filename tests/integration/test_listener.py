@@ -9,6 +9,8 @@ from gateway.postgres.embedded import EmbeddedPostgres
 from gateway.postgres.listener import Listener
 from tests.fakes.flaky_tcp import FlakyTcp
 
+pytestmark = pytest.mark.alone
+
 
 class Heard:
     """What a listener called back with, to be waited for."""

@@ -15,6 +15,8 @@ from tests.fakes.holds import hold_of
 from tests.fakes.ledger import assert_balanced, consumed, dead_letters, lease, usd
 from tests.fakes.settlements import settlement
 
+pytestmark = pytest.mark.alone
+
 
 class Heard:
     """What the poster told its listener."""

@@ -14,6 +14,8 @@ from tests.fakes.provider import Answer, playing
 from tests.fakes.transcripts import ANTHROPIC_STREAM, ANTHROPIC_TEXT, OPENAI_STREAM
 from tests.fixtures.gateway import GatewayUnderTest, Team, chat_body, messages_body
 
+pytestmark = pytest.mark.alone
+
 STREAM = ANTHROPIC_STREAM.body
 SSE = (("content-type", "text/event-stream"),)
 STALL_S = 1.5

@@ -32,6 +32,8 @@ from gateway.upstream.wheel import DeadlineWheel
 from gateway.wire.http1 import Framing, ResponseHead
 from tests.fakes.raw_provider import RawExchange, RawProvider, answers
 
+pytestmark = pytest.mark.alone
+
 HEAD_CHUNKED = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 )
