@@ -61,7 +61,7 @@ def _prompt(name: str, says: str, prompt_bytes: int, requests: int) -> Scenario:
         requests=requests,
         warm_up=max(4, requests // 10),
         prompt_bytes=prompt_bytes,
-        rounds_max=5,
+        rounds_max=3,
         has_probe=True,
     )
 
@@ -77,7 +77,7 @@ def _streams(count: int, interval_ms: int) -> Scenario:
         requests=count * max(1, _SCALE_MS // wave_ms),
         seconds_max=60,
         ramp_ms=max(500, interval_ms),
-        rounds_max=3,
+        rounds_max=2,
         per_event=True,
         is_scale=True,
     )
@@ -92,7 +92,7 @@ def _json(count: int) -> Scenario:
         connections=count,
         requests=max(1000, count * 2),
         warm_up=max(100, count),
-        rounds_max=3,
+        rounds_max=2,
         is_scale=True,
     )
 
@@ -133,6 +133,7 @@ ALL: tuple[Scenario, ...] = (
         connections=750,
         requests=750,
         ramp_ms=1500,
+        rounds_max=5,
         per_event=True,
     ),
     Scenario(
