@@ -18,6 +18,9 @@ from gateway.reports.overview import OverviewReport
 from gateway.telemetry.metrics import Metrics
 
 _log = structlog.get_logger("gateway.app")
+# Clients that connect in one moment. The framework's own 128 turned away the rest, which asked
+# again after one second, three, seven; the kernel cuts it to its `somaxconn`.
+BACKLOG = 8192
 
 
 def url_of(host: str, port: int) -> str:
@@ -102,8 +105,9 @@ async def listen_for_clients(
     stack.push_async_callback(stop_serving)
     site: web.BaseSite
     if listener is not None:
-        site = web.SockSite(runner, listener)
+        site = web.SockSite(runner, listener, backlog=BACKLOG)
     else:
-        site = web.TCPSite(runner, config.listen.host, config.listen.port, reuse_port=False)
+        host, port = config.listen.host, config.listen.port
+        site = web.TCPSite(runner, host, port, reuse_port=False, backlog=BACKLOG)
     await site.start()
     return url_of(config.listen.host, runner.addresses[0][1])

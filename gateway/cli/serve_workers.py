@@ -13,7 +13,7 @@ from pathlib import Path
 import aiohttp
 import structlog
 
-from gateway.app.listeners import open_admin_port, url_of
+from gateway.app.listeners import BACKLOG, open_admin_port, url_of
 from gateway.cli.session import CommandError
 from gateway.cli.worker_pool import WorkerCommand, WorkerFailedError, WorkerPool
 from gateway.config import Config
@@ -24,7 +24,6 @@ from gateway.reports.overview import OverviewReport
 from gateway.telemetry.merge import merged
 
 _log = structlog.get_logger("gateway.serve")
-_BACKLOG = 2048
 _SCRAPE_TIMEOUT_S = 5.0
 SECOND_SIGNAL_STATUS = 130
 
@@ -89,7 +88,7 @@ def _listener(config: Config) -> socket.socket:
     listen = config.listen
     family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
     try:
-        listener = socket.create_server((listen.host, listen.port), family=family, backlog=_BACKLOG)
+        listener = socket.create_server((listen.host, listen.port), family=family, backlog=BACKLOG)
     except OSError as exc:
         raise CommandError(f"cannot listen on {listen.host}:{listen.port}: {exc.strerror}") from exc
     listener.setblocking(False)

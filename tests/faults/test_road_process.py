@@ -5,6 +5,7 @@ import signal
 from contextlib import asynccontextmanager
 
 import asyncpg
+import psutil
 import pytest
 
 from gateway.postgres.embedded import EmbeddedPostgres
@@ -152,3 +153,28 @@ async def test_a_second_termination_ends_at_once(data_dir, provider):
     assert not answer.is_whole
     await asyncio.to_thread(wait_until_gone, postgres_pid, GONE_WITHIN_S)
     gateway.__exit__()
+
+
+async def test_a_thousand_clients_that_connect_at_once_are_all_taken(data_dir, provider):
+    """While the gateway is busy elsewhere; who is turned away asks again only after a second."""
+    gateway = await start(data_dir, provider)
+    gateway.signal(signal.SIGSTOP)
+    try:
+        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+            asked = [group.create_task(request(gateway.url, "GET", "/livez")) for _ in range(1000)]
+            await asyncio.sleep(0.5)
+            assert waiting_to_connect(gateway.url) == 0
+            gateway.signal(signal.SIGCONT)
+    finally:
+        gateway.signal(signal.SIGCONT)
+        gateway.__exit__()
+    assert {task.result().status for task in asked} == {200}
+
+
+def waiting_to_connect(url):
+    """Connections of ours to that port whose SYN has no answer."""
+    port = int(url.rpartition(":")[2])
+    return sum(
+        connection.status == psutil.CONN_SYN_SENT and connection.raddr.port == port
+        for connection in psutil.Process().net_connections("tcp")
+    )
