@@ -17,8 +17,8 @@ from bench.scenarios import chosen
 from bench.tools import MissingToolError
 
 LIMITS = Path(__file__).parent / "gate.json"
-MARGIN = 1.35
-_ROUNDS = 3
+MARGIN = 1.5
+_ROUNDS = 5
 
 
 @click.command()
