@@ -182,7 +182,7 @@ def _gateway(name: str, place: Place) -> Running:
         environment=environment,
     )
     try:
-        ready = _ready(process)
+        ready = started(process, place.directory / "log")
         key_file = place.directory / "key"
         if ready["key"] is not None:
             key_file.write_text(str(ready["key"]))
@@ -202,7 +202,7 @@ def _gateway(name: str, place: Place) -> Running:
     )
 
 
-def _ready(process: "subprocess.Popen[str]") -> dict[str, object]:
+def started(process: "subprocess.Popen[str]", log: Path) -> dict[str, object]:
     """What `serve --json` prints once it listens."""
     assert process.stdout is not None
     text = ""
@@ -211,7 +211,7 @@ def _ready(process: "subprocess.Popen[str]") -> dict[str, object]:
         text += line
         if line.startswith("}"):
             return dict(json.loads(text))
-    raise RuntimeError(f"the gateway did not get ready: {text!r}; see its log")
+    raise RuntimeError(f"the gateway did not get ready: {text!r} {log.read_text()[-2000:]}")
 
 
 def _set_cap(environment: dict[str, str]) -> None:

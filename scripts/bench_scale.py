@@ -11,7 +11,6 @@ keys and the guard's desk are timed in this process, against the same databases.
 import argparse
 import asyncio
 import gc
-import json
 import os
 import subprocess
 import sys
@@ -28,7 +27,7 @@ from typing import Any
 
 from typing_extensions import override
 
-from bench.contenders import CREDENTIAL, Running, provider
+from bench.contenders import CREDENTIAL, Running, provider, started
 from bench.measure import PATH, Tools
 from bench.processes import Cores, cpu_s, on_core, pin, rss_kb, split_database, start, stop, tree
 from bench.scenarios import BY_NAME
@@ -50,7 +49,6 @@ JSON = BY_NAME["json"]
 CONNECTIONS = 32
 REQUESTS = 1000
 CAPPED_MAX = 10_000
-READY_TIMEOUT_S = 60.0
 # Answers by port that said to come again: the guard could not ask within its second or two.
 REFUSED: Counter[int] = Counter()
 # What a gateway puts off is done this long after the last answer.
@@ -249,7 +247,7 @@ def gateway(
         environment=environment,
     )
     try:
-        ready = _ready(process, directory / "log")
+        ready = started(process, directory / "log")
         ready_s = time.monotonic() - started_s
         port = int(str(ready["url"]).rpartition(":")[2])
         running = Running(name=name, port=port, headers=CREDENTIAL, process=process)
@@ -257,17 +255,6 @@ def gateway(
         yield running
     finally:
         stop(process)
-
-
-def _ready(process: "subprocess.Popen[str]", log: Path) -> dict[str, object]:
-    assert process.stdout is not None
-    text = ""
-    deadline_s = time.monotonic() + READY_TIMEOUT_S
-    while time.monotonic() < deadline_s and (line := process.stdout.readline()):
-        text += line
-        if line.startswith("}"):
-            return dict(json.loads(text))
-    raise RuntimeError(f"the gateway did not get ready: {text!r} {log.read_text()[-2000:]}")
 
 
 def _rss_mb(running: Running) -> float:

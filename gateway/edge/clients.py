@@ -163,7 +163,7 @@ class ClientEdge:
             headers=turn.reply.headers(error_headers(error, turn.dialect)),
         )
         if not turn.reply.keeps_alive or not request.content.at_eof():
-            # The rest of an unread body must never be taken for the next request.
+            # Told so at a shutdown; and an unread body is never taken for the next request.
             response.force_close()
         return response
 
