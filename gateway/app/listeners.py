@@ -10,9 +10,10 @@ from aiohttp import web
 from gateway.app.books import Ledger
 from gateway.config import Config
 from gateway.edge.admin import AdminEdge
+from gateway.edge.calls import CallEdge
 from gateway.edge.clients import ClientEdge
 from gateway.edge.health import Readiness
-from gateway.edge.server import QuietServer
+from gateway.edge.server import ClientServer, QuietServer
 from gateway.proxy.lifecycle import Proxy
 from gateway.reports.overview import OverviewReport
 from gateway.telemetry.metrics import Metrics
@@ -80,6 +81,7 @@ async def listen_for_clients(
     stack: AsyncExitStack,
     config: Config,
     edge: ClientEdge,
+    calls: CallEdge,
     proxy: Proxy,
     readiness: Readiness,
     *,
@@ -88,8 +90,7 @@ async def listen_for_clients(
     listener: socket.socket | None,
 ) -> str:
     """Returns the address."""
-    # A client that leaves cancels its handler, so that a silent provider hides nobody's leaving.
-    server = QuietServer(edge.handle, handler_cancellation=True)
+    server = ClientServer(edge, calls)
     runner = web.ServerRunner(server, shutdown_timeout=drain_timeout_s)
     await runner.setup()
 

@@ -11,6 +11,7 @@ from gateway.app.listeners import listen_for_admins, listen_for_clients
 from gateway.app.providers import choose_providers, cost_controls
 from gateway.config import Config
 from gateway.domain.clock import Clock, SystemClock
+from gateway.edge.calls import CallEdge
 from gateway.edge.clients import ClientEdge
 from gateway.edge.health import Readiness
 from gateway.edge.information import Information
@@ -95,7 +96,23 @@ async def serving(
             clock=clock,
         )
         readiness = Readiness()
-        edge = _client_edge(config, ledger, proxy, information, readiness, clock)
+        routes = RouteTable(config.policy.products)
+        edge = ClientEdge(
+            routes=routes,
+            keys=ledger.keys,
+            proxy=proxy,
+            information=information,
+            readiness=readiness,
+            clock=clock,
+            body_bytes_max=config.listen.body_bytes_max,
+        )
+        calls = CallEdge(
+            routes=routes,
+            keys=ledger.keys,
+            proxy=proxy,
+            clock=clock,
+            body_bytes_max=config.listen.body_bytes_max,
+        )
         admin_url = await listen_for_admins(
             stack, config, ledger, metrics, readiness, path=admin_path
         )
@@ -103,6 +120,7 @@ async def serving(
             stack,
             config,
             edge,
+            calls,
             proxy,
             readiness,
             drain_timeout_s=timeouts.shutdown_s,
@@ -147,22 +165,3 @@ async def _upstream(
         upstream = await open_upstream(wheel=wheel, idle_timeout_s=timeouts.upstream_idle_s)
     stack.push_async_callback(upstream.close)
     return upstream
-
-
-def _client_edge(
-    config: Config,
-    ledger: Ledger,
-    proxy: Proxy,
-    information: Information,
-    readiness: Readiness,
-    clock: Clock,
-) -> ClientEdge:
-    return ClientEdge(
-        routes=RouteTable(config.policy.products),
-        keys=ledger.keys,
-        proxy=proxy,
-        information=information,
-        readiness=readiness,
-        clock=clock,
-        body_bytes_max=config.listen.body_bytes_max,
-    )

@@ -86,6 +86,10 @@ class KeyDirectory:
         # What is not ASCII is no key, and may not even be text.
         return self._known.find(hash_key(key)) if key.isascii() else None
 
+    def find_hash(self, key_hash: bytes) -> Principal | None:
+        """The same where the hash is at hand: one look-up."""
+        return self._known.find(key_hash)
+
     async def authenticate(self, key: str) -> Principal:
         """The principal of a key.
 

@@ -11,8 +11,8 @@ from gateway.domain.errors import (
     RequestTooLargeError,
     UnsupportedMediaError,
 )
+from gateway.edge.call_head import JSON_MEDIA_TYPE
 
-JSON_MEDIA_TYPE = "application/json"
 BODY_TIMEOUT_S = 30.0
 # A slower sender than this gets no more time than the time-out.
 _RATE_LEAST_BYTES_PER_S = 1024 * 64
@@ -20,9 +20,12 @@ _RATE_LEAST_BYTES_PER_S = 1024 * 64
 _WHOLE_BYTES_MAX = 64 * 1024
 
 
-async def read_body(
-    request: web.BaseRequest, bytes_max: int, *, media_type: str = JSON_MEDIA_TYPE
-) -> bytes:
+def body_timeout_s(body_bytes: int) -> float:
+    """How long a body of this size may take to arrive."""
+    return BODY_TIMEOUT_S + body_bytes / _RATE_LEAST_BYTES_PER_S
+
+
+async def read_body(request: web.BaseRequest, bytes_max: int, *, media_type: str) -> bytes:
     """The whole body, refused before it is read where its own length says that it is too large.
 
     Raises:
@@ -40,9 +43,8 @@ async def read_body(
     if declared is not None and declared <= _WHOLE_BYTES_MAX and content.is_eof():
         # All of it came with the head, as most bodies do: no waiting, so no time-out.
         return content.read_nowait()
-    timeout_s = BODY_TIMEOUT_S + (declared or bytes_max) / _RATE_LEAST_BYTES_PER_S
     try:
-        async with asyncio.timeout(timeout_s):
+        async with asyncio.timeout(body_timeout_s(declared or bytes_max)):
             return await _read(request, bytes_max)
     except TimeoutError as exc:
         raise RequestTimeoutError from exc

@@ -1,4 +1,4 @@
-"""The client listener: one request in, one answer out, every failure in the caller's dialect."""
+"""Requests that the framework has read: one answer each, failures in the caller's dialect."""
 
 from dataclasses import dataclass
 
@@ -16,25 +16,22 @@ from gateway.domain.errors import (
 from gateway.domain.identity import Principal
 from gateway.domain.ids import EntryId, new_entry_id
 from gateway.domain.request import Dialect
-from gateway.edge.body import JSON_MEDIA_TYPE, read_body
+from gateway.edge.body import read_body
+from gateway.edge.call_head import media_type_of, own_headers, read_call_head
 from gateway.edge.credential import presented_key
-from gateway.edge.error_bodies import error_body, error_headers, error_status
+from gateway.edge.framework_connection import reply_to, sent
 from gateway.edge.health import Readiness
 from gateway.edge.information import Information
+from gateway.edge.refusal import FAILED, refusal
 from gateway.edge.reply import ClientReply
 from gateway.edge.routes import Match, RouteTable, Surface
-from gateway.proxy.call import Call
 from gateway.proxy.lifecycle import Proxy
-from gateway.telemetry.attribution import attribution_from_headers
 
 _log = structlog.get_logger("gateway.edge")
-_REQUEST_ID_LENGTH_MAX = 200
 _CLOSED_STATUS = 499
-_FAILED = "The gateway failed on this request."
 # Tuples, since the hash of a member of an enum is a call of Python.
 _HEALTH = (Surface.LIVE, Surface.READY)
 _INFORMATION = (Surface.MODELS, Surface.USAGE)
-_MEDIA_TYPES = {Dialect.OPENAI_TRANSCRIPTIONS: "multipart/form-data"}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -72,7 +69,7 @@ class ClientEdge:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; the outermost place that catches everything."""
         entry_id = new_entry_id(self._clock)
-        reply = ClientReply(request, own_headers=_own_headers(request, entry_id))
+        reply = reply_to(request, _own_headers(request, entry_id))
         dialect = _guessed_dialect(request)
         turn = _Turn(entry_id=entry_id, reply=reply, dialect=dialect)
         try:
@@ -88,7 +85,7 @@ class ClientEdge:
             if reply.has_started:
                 reply.abort()
                 return web.Response(status=_CLOSED_STATUS)
-            return self._refuse(request, GatewayError(_FAILED), turn)
+            return self._refuse(request, GatewayError(FAILED), turn)
 
     async def _dispatch(self, request: web.BaseRequest, turn: "_Turn") -> web.StreamResponse:
         match = self._routes.match(request.raw_path)
@@ -112,32 +109,13 @@ class ClientEdge:
         principal: Principal,
         turn: "_Turn",
     ) -> web.StreamResponse:
-        dialect = match.route.dialect
-        assert dialect is not None
-        headers = tuple(request.headers.items())
-        call = Call(
-            entry_id=turn.entry_id,
-            dialect=dialect,
-            product=match.product,
-            principal=principal,
-            headers=headers,
-            query=match.query,
-            path_model=match.model,
-            action=match.action,
-            api_version=match.api_version,
-            content_type=request.headers.get("Content-Type", JSON_MEDIA_TYPE),
-            body=await read_body(
-                request, self._body_bytes_max, media_type=_MEDIA_TYPES.get(dialect, JSON_MEDIA_TYPE)
-            ),
-            attribution=attribution_from_headers(headers),
-            wants_override=_is_true(request, "x-posthog-budget-override"),
-            wants_bedrock=_wants_bedrock(request),
-            wants_bedrock_fallback=_is_true(request, "x-posthog-use-bedrock-fallback"),
-            is_token_count=match.route.surface is Surface.TOKEN_COUNT,
+        head = read_call_head(match, tuple(request.headers.items()))
+        body = await read_body(
+            request, self._body_bytes_max, media_type=media_type_of(head.dialect)
         )
-        await self._proxy.serve(call, turn.reply)
+        await self._proxy.serve(head.call(turn.entry_id, principal, body), turn.reply)
         await turn.reply.flush()
-        return turn.reply.response
+        return sent(turn.reply)
 
     async def _inform(
         self, match: Match, principal: Principal, dialect: Dialect | None, reply: ClientReply
@@ -153,30 +131,18 @@ class ClientEdge:
             view = self._proxy.known_budget_view(turn.principal.team_id)
             if view is not None:
                 turn.reply.set_budget(view)
-        entry_id = str(turn.entry_id)
-        _log.info("request.refused", entry_id=entry_id, status=error.status, error=error.code)
         dialect = self._routes.dialect_of(request.raw_path) or turn.dialect
+        answer = refusal(error, dialect, str(turn.entry_id))
         response = web.Response(
-            status=error_status(error, dialect),
-            body=error_body(error, dialect, entry_id),
+            status=answer.status,
+            body=answer.body,
             content_type="application/json",
-            headers=turn.reply.headers(error_headers(error, turn.dialect)),
+            headers=turn.reply.headers(answer.headers),
         )
         if not turn.reply.keeps_alive or not request.content.at_eof():
             # Told so at a shutdown; and an unread body is never taken for the next request.
             response.force_close()
         return response
-
-
-def _is_true(request: web.BaseRequest, header: str) -> bool:
-    return request.headers.get(header, "").strip().lower() == "true"
-
-
-def _wants_bedrock(request: web.BaseRequest) -> bool:
-    provider = request.headers.get("x-posthog-provider", "").strip().lower()
-    if provider not in {"", "bedrock"}:
-        raise InvalidRequestError("x-posthog-provider takes `bedrock`, or is left out.")
-    return bool(provider)
 
 
 def _check_method(request: web.BaseRequest, match: Match) -> None:
@@ -199,8 +165,5 @@ def _guessed_dialect(request: web.BaseRequest) -> Dialect | None:
 
 
 def _own_headers(request: web.BaseRequest, entry_id: EntryId) -> list[tuple[str, str]]:
-    headers = [("x-gateway-request-id", str(entry_id))]
-    request_id = request.headers.get("x-request-id", "")
-    if 0 < len(request_id) <= _REQUEST_ID_LENGTH_MAX and request_id.isascii():
-        headers.append(("x-request-id", request_id))
-    return headers
+    repeated = own_headers(request.headers.get("x-request-id", ""))
+    return [("x-gateway-request-id", str(entry_id)), *repeated]

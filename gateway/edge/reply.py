@@ -5,16 +5,13 @@ import socket
 import struct
 from email.utils import formatdate
 from http import HTTPStatus
+from typing import Protocol
 
-from aiohttp import web
-from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict
-from typing_extensions import override
 
 from gateway.domain.budget import BudgetView
 from gateway.domain.errors import ClientGoneError
 from gateway.edge.budget_headers import budget_headers
-from gateway.edge.server import ClientConnection
 from gateway.proxy.relays import STALL_TIMEOUT_S
 from gateway.proxy.reply import ClientListener
 
@@ -25,55 +22,53 @@ _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}" for st
 _RESETS = struct.pack("ii", 1, 0)
 
 
-class _Sent(web.StreamResponse):
-    """What the framework is given back for an answer whose bytes have been written already."""
+class ReplyConnection(Protocol):
+    """A client's connection as its reply needs it, whoever reads what comes on it."""
 
-    def __init__(self, *, keeps_alive: bool) -> None:
-        super().__init__()
-        self._keeps_alive = keeps_alive
+    listener: ClientListener | None
+    takes_more: bool
 
     @property
-    @override
-    def keep_alive(self) -> bool:
-        return self._keeps_alive
+    def transport(self) -> asyncio.Transport | None:
+        """None once the connection is closed."""
+        ...
 
-    @override
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        return None
+    @property
+    def writing_paused(self) -> bool: ...
 
-    @override
-    async def write_eof(self, data: bytes = b"") -> None:
-        assert not data
+    def bound_buffers(self) -> None:
+        """Set the limits of what may wait to be sent."""
+        ...
 
-
-_SENT_AND_KEPT = _Sent(keeps_alive=True)
-_SENT_AND_CLOSED = _Sent(keeps_alive=False)
+    def answer_begins(self) -> None:
+        """From now on nobody else can answer."""
+        ...
 
 
 class ClientReply:
-    """One answer to one request; `response` is what the framework wants back."""
+    """One answer to one request."""
 
-    def __init__(self, request: web.BaseRequest, *, own_headers: list[tuple[str, str]]) -> None:
-        self._request = request
+    def __init__(
+        self,
+        connection: ReplyConnection,
+        *,
+        own_headers: list[tuple[str, str]],
+        keeps_alive: bool = True,
+        takes_chunks: bool = True,
+    ) -> None:
+        """`keeps_alive` is the client's wish, and `takes_chunks` whether it speaks HTTP/1.1."""
+        self._connection = connection
         self._own_headers = own_headers
         self._view: BudgetView | None = None
         self._is_simulated = False
-        self._transport = request.transport
+        self._transport = connection.transport
         self._head = b""
         """Made, and not out yet."""
         self._frames_chunks = False
         self._ends_by_closing = False
         self.has_started = False
-        self.takes_chunks = request.version >= (1, 1)
-        connection = request.protocol
-        assert isinstance(connection, ClientConnection)
-        self._connection = connection
-        self._keeps_alive = request.keep_alive and self.takes_chunks and connection.takes_more
-
-    @property
-    def response(self) -> web.StreamResponse:
-        """For an answer that has been written."""
-        return _SENT_AND_KEPT if self._keeps_alive else _SENT_AND_CLOSED
+        self.takes_chunks = takes_chunks
+        self._keeps_alive = keeps_alive and takes_chunks and connection.takes_more
 
     @property
     def keeps_alive(self) -> bool:
@@ -158,6 +153,15 @@ class ClientReply:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESETS)
         transport.abort()
 
+    def answer(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        """A whole answer of the gateway's own, with the headers of every answer."""
+        self.start(status, headers, content_bytes=len(body), is_framed=False)
+        self._send(body)
+
+    def close_after(self) -> None:
+        """Tell the client that the connection takes no other request."""
+        self._keeps_alive = False
+
     async def flush(self) -> None:
         """Wait until the client has taken the answer, and cut one that does not.
 
@@ -201,8 +205,7 @@ class ClientReply:
             data = self._head + data
             self._head = b""
             self.has_started = True
-            # Tells the framework that it cannot answer with an error of its own any more.
-            self._request.writer.output_size = 1
+            self._connection.answer_begins()
         transport.write(data)
 
 

@@ -1,0 +1,79 @@
+"""A request's body as it arrives on a connection of ours, within its declared length."""
+
+import asyncio
+
+from gateway.domain.errors import RequestTimeoutError
+from gateway.edge.body import body_timeout_s
+
+# Of a body that nobody has asked for yet: its sender has not said who it is.
+UNASKED_BYTES_MAX = 64 * 1024
+
+
+class IncomingBody:
+    """Fed by the connection; read once, by the handler."""
+
+    __slots__ = ("_content_bytes", "_missing_bytes", "_pieces", "_transport", "_waiter", "is_held")
+
+    def __init__(self, transport: asyncio.Transport, content_bytes: int) -> None:
+        self._transport = transport
+        self._content_bytes = content_bytes
+        self._missing_bytes = content_bytes
+        self._pieces: list[bytes] = []
+        self._waiter: asyncio.Future[None] | None = None
+        self.is_held = False
+        """The connection is not read, until somebody asks for the body."""
+
+    @property
+    def is_whole(self) -> bool:
+        return self._missing_bytes == 0
+
+    def feed(self, data: bytes) -> bytes:
+        """Take what belongs to the body; returns what follows it."""
+        missing_bytes = self._missing_bytes
+        if len(data) <= missing_bytes:
+            rest = b""
+        else:
+            data, rest = data[:missing_bytes], data[missing_bytes:]
+        self._pieces.append(data)
+        self._missing_bytes = missing_bytes = missing_bytes - len(data)
+        if missing_bytes == 0:
+            if self._waiter is not None and not self._waiter.done():
+                self._waiter.set_result(None)
+        elif self._waiter is None and not self.is_held:
+            self._hold()
+        return rest
+
+    async def whole(self) -> bytes:
+        """All of it, once it is there.
+
+        Raises:
+            RequestTimeoutError: the client sends it too slowly.
+        """
+        if self._missing_bytes:
+            await self._arrival()
+        pieces = self._pieces
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def drop(self) -> None:
+        """Nobody wants what has come, nor what comes yet."""
+        self._pieces.clear()
+        self._release()
+
+    def _hold(self) -> None:
+        if self._content_bytes - self._missing_bytes > UNASKED_BYTES_MAX:
+            self.is_held = True
+            self._transport.pause_reading()
+
+    def _release(self) -> None:
+        if self.is_held and not self._transport.is_closing():
+            self._transport.resume_reading()
+        self.is_held = False
+
+    async def _arrival(self) -> None:
+        self._waiter = asyncio.get_running_loop().create_future()
+        self._release()
+        try:
+            async with asyncio.timeout(body_timeout_s(self._content_bytes)):
+                await self._waiter
+        except TimeoutError as exc:
+            raise RequestTimeoutError from exc

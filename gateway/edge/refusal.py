@@ -1,0 +1,30 @@
+"""What the gateway answers to a request that it does not serve, and the line that says so."""
+
+from typing import NamedTuple
+
+import structlog
+
+from gateway.domain.errors import GatewayError
+from gateway.domain.request import Dialect
+from gateway.edge.error_bodies import error_body, error_headers, error_status
+
+_log = structlog.get_logger("gateway.edge")
+FAILED = "The gateway failed on this request."
+
+
+class Refusal(NamedTuple):
+    """An answer of the gateway's own, but for the headers of every answer."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
+def refusal(error: GatewayError, dialect: Dialect | None, request_id: str) -> Refusal:
+    """The answer to an error, in the caller's dialect; it is logged."""
+    _log.info("request.refused", entry_id=request_id, status=error.status, error=error.code)
+    return Refusal(
+        error_status(error, dialect),
+        error_headers(error, dialect),
+        error_body(error, dialect, request_id),
+    )
