@@ -11,12 +11,13 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Self
 
 import psutil
+from msgspec.structs import replace
 
 from gateway.domain.clock import SystemClock, month_of
 from gateway.domain.entry import Amounts, Entry, Generation, Settlement

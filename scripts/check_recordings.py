@@ -11,10 +11,11 @@ import json
 import random
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from gateway.domain.money import pico_from_usd
 from gateway.domain.request import Dialect, RequestFacts

@@ -10,11 +10,12 @@ Exit status 0: all equal, or explained here; 1: some differ; 2: no recordings.
 import argparse
 import json
 import sys
-from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from msgspec.structs import replace
 
 from gateway.domain.entry import Charge
 from gateway.domain.money import pico_from_usd, usd_from_pico

@@ -1,12 +1,11 @@
 """Budget words: a team's status, how strictly it is enforced, and the account the guard reads."""
 
-from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 
 from gateway.domain.ids import TeamId
-from gateway.domain.quick import quick
+from gateway.domain.value import Value
 
 
 class BudgetStatus(StrEnum):
@@ -37,8 +36,7 @@ class SaveModeSetting(StrEnum):
     OFF = "off"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BudgetTerms:
+class BudgetTerms(Value, frozen=True, kw_only=True):
     """What an admin decided for a team; the cap is the one in force now, overrides included."""
 
     cap_usd: Decimal | None
@@ -55,8 +53,7 @@ class BudgetTerms:
         return self.cap_usd is not None and self.cap_usd > 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BudgetView:
+class BudgetView(Value, frozen=True, kw_only=True):
     """A team's budget at the moment of a decision: what the headers and the 429 are made of."""
 
     status: BudgetStatus
@@ -68,9 +65,7 @@ class BudgetView:
     resets_at: datetime
 
 
-@quick
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Admission:
+class Admission(Value, frozen=True, kw_only=True):
     """The guard's answer. A refused request has the reason, an admitted one the amount it holds.
 
     `is_held_back` marks a refusal that passes by itself: posted spend is below the cap and only the
@@ -92,8 +87,7 @@ class Admission:
     """The team's own setting, beside the budget's wish."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PostedTotal:
+class PostedTotal(Value, frozen=True, kw_only=True):
     """A team's total after a posting, as the ledger returned it."""
 
     team_id: TeamId

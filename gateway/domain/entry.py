@@ -1,13 +1,14 @@
 """The ledger's words: what a request holds before it goes upstream, and the entry it becomes."""
 
-from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
 
+from msgspec import field
+
 from gateway.domain.ids import ApiKeyId, EntryId, TeamId
-from gateway.domain.quick import quick
 from gateway.domain.request import Attribution
 from gateway.domain.usage import Usage, UsageSource
+from gateway.domain.value import Value
 
 
 class EntryType(StrEnum):
@@ -19,9 +20,7 @@ class EntryType(StrEnum):
     REVERSAL = "reversal"
 
 
-@quick
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Amounts:
+class Amounts(Value, frozen=True, kw_only=True):
     """The exact parts of a charge, integer pico-USD; `total_pico_usd` is their sum."""
 
     input_pico_usd: int = 0
@@ -45,9 +44,7 @@ class Amounts:
         )
 
 
-@quick
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Charge:
+class Charge(Value, frozen=True, kw_only=True):
     """One priced measurement: exact parts, the price version used, and what to say about it."""
 
     amounts: Amounts
@@ -60,9 +57,7 @@ class Charge:
     """The table's price where `amounts` are the provider's own figure."""
 
 
-@quick
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hold:
+class Hold(Value, frozen=True, kw_only=True):
     """Money set aside for a call; in the journal before the first byte goes upstream."""
 
     entry_id: EntryId
@@ -80,9 +75,7 @@ class Hold:
     """The hold is counted against a budget lease; False where the team has no cap."""
 
 
-@quick
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(Value, frozen=True, kw_only=True):
     """One immutable ledger row of a request; `entry_id` is the hold's."""
 
     entry_id: EntryId
@@ -112,9 +105,7 @@ class Entry:
     """JSON for auditors: raw usage, rates, selectors, parts, latency, stop reason, outcome."""
 
 
-@quick
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Generation:
+class Generation(Value, frozen=True, kw_only=True):
     """What the event says beyond the entry: whose, how fast, which transforms and error."""
 
     team_name: str
@@ -126,14 +117,13 @@ class Generation:
     error: str | None = None
     """Type of the failure: the provider's error type, a transport failure, or None."""
     save_mode: bool = False
-    attribution: Attribution = field(default_factory=Attribution)
+    attribution: Attribution = Attribution()
     input_json: str | None = None
     """The prompt, and below the completion, as JSON; only where content capture is configured."""
     output_json: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settlement:
+class Settlement(Value, frozen=True, kw_only=True):
     """The end of a request that held money: its entry, and what its event adds."""
 
     entry: Entry

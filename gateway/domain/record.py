@@ -1,9 +1,10 @@
 """Ledger words to JSON-ready records and back: what the journal stores and a worker replays."""
 
 import uuid
-from dataclasses import asdict, fields
 from datetime import date, datetime
 from typing import Any, TypeVar
+
+from msgspec.structs import asdict
 
 from gateway.domain.entry import Amounts, Entry, EntryType, Generation, Hold, Settlement
 from gateway.domain.ids import EntryId
@@ -19,7 +20,7 @@ def _compact(value: Usage | Amounts | Attribution) -> dict[str, Any]:
 
 
 def _restored(kind: type[_T], record: dict[str, Any]) -> _T:
-    known = {field.name for field in fields(kind)}
+    known = kind.__struct_fields__
     return kind(**{name: value for name, value in record.items() if name in known})
 
 
@@ -46,7 +47,7 @@ def hold_from_record(record: dict[str, Any]) -> Hold:
 
 def entry_to_record(entry: Entry) -> dict[str, Any]:
     """JSON-ready; `entry_from_record` gives an equal entry back."""
-    record = {field.name: getattr(entry, field.name) for field in fields(entry)}
+    record = asdict(entry)
     return record | {
         "entry_id": str(entry.entry_id),
         "month": entry.month.isoformat(),
@@ -75,7 +76,7 @@ def entry_from_record(record: dict[str, Any]) -> Entry:
 def settlement_to_record(settlement: Settlement) -> dict[str, Any]:
     """JSON-ready; `settlement_from_record` gives an equal settlement back."""
     generation = settlement.generation
-    record = {field.name: getattr(generation, field.name) for field in fields(generation)}
+    record = asdict(generation)
     record["attribution"] = _compact(generation.attribution)
     return {"entry": entry_to_record(settlement.entry), "generation": record}
 

@@ -1,9 +1,11 @@
 """One model call as the rooms see it: dialect, facts of its body, attribution headers."""
 
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from gateway.domain.quick import quick
+from msgspec import field
+from msgspec.structs import replace
+
+from gateway.domain.value import Value
 
 
 class Dialect(StrEnum):
@@ -19,9 +21,7 @@ class Dialect(StrEnum):
     BEDROCK = "bedrock"
 
 
-@quick
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestFacts:
+class RequestFacts(Value, frozen=True, kw_only=True):
     """The few fields of a request body that routing, holds and prices need.
 
     `max_output_tokens` is None where the client set no bound. `choice_count` is OpenAI's `n`.
@@ -49,9 +49,7 @@ class RequestFacts:
         return self if model == self.model else replace(self, model=model)
 
 
-@quick
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attribution:
+class Attribution(Value, frozen=True, kw_only=True):
     """What the client says about the call, for the event only; it never decides anything."""
 
     distinct_id: str | None = None

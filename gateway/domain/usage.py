@@ -1,10 +1,9 @@
 """What a generation used: disjoint counts, the price selectors of the answer, how sure we are."""
 
-from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Self
 
-from gateway.domain.quick import quick
+from gateway.domain.value import Value
 
 
 class UsageSource(StrEnum):
@@ -15,9 +14,7 @@ class UsageSource(StrEnum):
     ESTIMATED = "estimated"
 
 
-@quick
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class Usage(Value, frozen=True, kw_only=True):
     """Billable counts of one model's work: all disjoint, but for reasoning, inside output.
 
     Audio and image counts are disjoint from the text counts as well: `input_uncached_tokens` and
@@ -80,19 +77,17 @@ FOLDED_COUNTS = (
     *("web_search_preview_requests", "file_search_calls", "container_gigabytes"),
 )
 """Posted with what they are billed beside, or not at all: `detail.counts` of an entry has them."""
-_COUNTS = tuple(field.name for field in fields(Usage))
+_COUNTS = Usage.__struct_fields__
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UsagePart:
+class UsagePart(Value, frozen=True, kw_only=True):
     """The share of a generation that one model did; `model` is None for the response's own."""
 
     model: str | None
     usage: Usage
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PriceSelectors:
+class PriceSelectors(Value, frozen=True, kw_only=True):
     """Facts of the response, or of the request where only that has them, that change the price."""
 
     service_tier: str | None = None
@@ -100,9 +95,7 @@ class PriceSelectors:
     inference_geo: str | None = None
 
 
-@quick
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measurement:
+class Measurement(Value, frozen=True, kw_only=True):
     """All that the meter read out of one response.
 
     `parts` are priced one by one and their counts add up to `usage`. `source` is never EXACT for a
@@ -114,7 +107,7 @@ class Measurement:
     source: UsageSource
     response_model: str | None = None
     provider_response_id: str | None = None
-    selectors: PriceSelectors = field(default_factory=PriceSelectors)
+    selectors: PriceSelectors = PriceSelectors()
     provider_cost_pico_usd: int | None = None
     """What the provider itself says that it charges, where it bills by that figure."""
     usage_raw: dict[str, object] | None = None

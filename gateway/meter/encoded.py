@@ -1,7 +1,8 @@
 """Opens compressed answers for a meter, within bounds; the client gets them as they came."""
 
 import zlib
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from gateway.domain.request import RequestFacts
 from gateway.domain.usage import Measurement, UsageSource

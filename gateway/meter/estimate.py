@@ -1,7 +1,8 @@
 """Estimates, where a provider's own counts are missing: never zero, never above the worst case."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from gateway.domain.request import RequestFacts
 from gateway.domain.usage import Usage, UsagePart

@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TypeAlias
 
 import orjson
+from msgspec.structs import replace
 from typing_extensions import override
 
 from gateway.domain.request import RequestFacts

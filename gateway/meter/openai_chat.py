@@ -1,8 +1,9 @@
 """Reads OpenAI chat, completions and embeddings, and the many who speak like them."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import ClassVar
+
+from msgspec.structs import replace
 
 from gateway.domain.request import RequestFacts
 from gateway.domain.usage import Measurement, PriceSelectors, UsagePart, UsageSource

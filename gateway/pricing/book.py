@@ -1,8 +1,10 @@
 """The price book: what a measured generation costs, and what a call may cost before it is made."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec.structs import replace
 
 from gateway.domain.entry import Amounts, Charge
 from gateway.domain.request import RequestFacts

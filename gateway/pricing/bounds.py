@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gateway.domain.request import RequestFacts
+from gateway.domain.value import Value
 from gateway.pricing.compile import RateCard, RateRow
 from gateway.pricing.expectation import ONE, Expectation
 
@@ -31,8 +32,7 @@ _OUTPUT_TOKENS_MAX = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HoldBounds:
+class HoldBounds(Value, frozen=True, kw_only=True):
     """What to hold for a call: the expected cost and the most it can be, integer pico-USD."""
 
     expected_pico_usd: int

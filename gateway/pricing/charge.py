@@ -1,6 +1,8 @@
 """Exact arithmetic from counts and a rate card to the parts of a charge."""
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
+
+from msgspec.structs import astuple
 
 from gateway.domain.entry import Amounts
 from gateway.domain.usage import Usage

@@ -4,11 +4,11 @@ import asyncio
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from decimal import Decimal
 from typing import Literal
 
 import structlog
+from msgspec.structs import replace
 
 from gateway.domain.budget import Admission, BudgetStatus, BudgetView, PostedTotal, SaveModeSetting
 from gateway.domain.clock import Clock

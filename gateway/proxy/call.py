@@ -1,16 +1,12 @@
 """One model call as the edge hands it to the road, authenticated and read, undecided."""
 
-from dataclasses import dataclass
-
 from gateway.domain.identity import Principal
 from gateway.domain.ids import EntryId
-from gateway.domain.quick import quick
 from gateway.domain.request import Attribution, Dialect
+from gateway.domain.value import Value
 
 
-@quick
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+class Call(Value, frozen=True, kw_only=True):
     """`headers` and `query` are the client's own; `body` its bytes, uncompressed."""
 
     entry_id: EntryId

@@ -1,12 +1,11 @@
 """What goes to the provider, ready to send, and what runs instead where that fails early."""
 
-from dataclasses import dataclass
 from typing import Protocol
 
 import orjson
 
-from gateway.domain.quick import quick
 from gateway.domain.request import Dialect, RequestFacts
+from gateway.domain.value import Value
 from gateway.transform.include_usage import UsageChunkFilter
 from gateway.upstream.answer import OutgoingRequest
 from gateway.upstream.providers import Destination
@@ -32,9 +31,7 @@ class BodyFilter(Protocol):
         ...
 
 
-@quick
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UpstreamRequest:
+class UpstreamRequest(Value, frozen=True, kw_only=True):
     """One exchange. `dialect` is the provider's, which a translated call does not share."""
 
     destination: Destination

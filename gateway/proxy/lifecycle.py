@@ -3,7 +3,7 @@
 auth (done at the edge) -> guard -> hold -> transform -> upstream -> meter -> settlement
 """
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from gateway.domain.budget import Admission, BudgetView
 from gateway.domain.entry import Hold

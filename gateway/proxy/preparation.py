@@ -1,6 +1,8 @@
 """Before the hold: where a call goes, and, once it is admitted, the request that goes there."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from gateway.domain.budget import Admission
 from gateway.domain.errors import (
@@ -8,8 +10,8 @@ from gateway.domain.errors import (
     PermissionDeniedError,
     ProviderNotConfiguredError,
 )
-from gateway.domain.quick import quick
 from gateway.domain.request import Dialect, RequestFacts
+from gateway.domain.value import Value
 from gateway.flags.cost_controls import CostControls
 from gateway.pricing.book import PriceBook
 from gateway.proxy.call import Call
@@ -44,9 +46,7 @@ class RoadPolicy:
     bedrock_region: str | None = None
 
 
-@quick
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
+class Route(Value, frozen=True, kw_only=True):
     """Where a call goes. `body` is the client's, an explicit prefix of the model taken off."""
 
     facts: RequestFacts
@@ -56,8 +56,7 @@ class Route:
     fallback: Destination | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
+class Prepared(Value, frozen=True, kw_only=True):
     """The request that goes upstream, and what Save Mode did to it."""
 
     request: UpstreamRequest

@@ -9,9 +9,9 @@ import structlog
 from gateway.domain.clock import Clock
 from gateway.domain.entry import Amounts, Charge, Entry, Generation, Hold, Settlement
 from gateway.domain.errors import GatewayError
-from gateway.domain.quick import quick
 from gateway.domain.request import Dialect, RequestFacts
 from gateway.domain.usage import Measurement, Usage, UsageSource
+from gateway.domain.value import Value
 from gateway.ledger.journal import Journal
 from gateway.pricing.book import PriceBook
 from gateway.pricing.source import PRICE_VERSION
@@ -44,9 +44,7 @@ class Books:
     """Prompts and completions go into the journal, and from there to PostHog."""
 
 
-@quick
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(Value, frozen=True, kw_only=True):
     """What became of an exchange. `measurement` is None where the provider generated nothing."""
 
     http_status: int

@@ -2,13 +2,14 @@
 
 import uuid
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 
 import asyncpg
 import orjson
+from msgspec.structs import replace
 
 from gateway.domain.money import usd_from_pico
 from gateway.domain.request import RequestFacts

@@ -1,16 +1,13 @@
 """What the relay asks of the way to a provider: send a request, hear its answer as it arrives."""
 
-from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.domain.errors import UpstreamError
-from gateway.domain.quick import quick
+from gateway.domain.value import Value
 from gateway.wire.http1 import ResponseHead
 
 
-@quick
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutgoingRequest:
+class OutgoingRequest(Value, frozen=True, kw_only=True):
     """A POST to a provider. `url` is a constant of the route; `headers` are the final ones."""
 
     url: str

@@ -1,10 +1,9 @@
 """The heads of HTTP/1.1 responses, read strictly: no two readers could read one differently."""
 
 import re
-from dataclasses import dataclass
 from enum import Enum
 
-from gateway.domain.quick import quick
+from gateway.domain.value import Value
 
 HEAD_BYTES_MAX = 64 * 1024
 HEADERS_MAX = 128
@@ -39,9 +38,7 @@ class Framing(Enum):
     """The end of the connection: an end cannot be told from a cut."""
 
 
-@quick
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResponseHead:
+class ResponseHead(Value, frozen=True, kw_only=True):
     """Status and headers, as the peer spelled them, and how the body is framed."""
 
     status: int

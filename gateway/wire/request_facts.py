@@ -1,12 +1,11 @@
 """The facts of a request in any dialect: from its body, and from its path where that names them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from gateway.domain.errors import InvalidRequestError
-from gateway.domain.quick import quick
 from gateway.domain.request import Dialect, RequestFacts
+from gateway.domain.value import Value
 from gateway.wire import bedrock
 from gateway.wire.cache_breakpoints import cache_ttls
 from gateway.wire.multipart import form_fields
@@ -43,9 +42,7 @@ _GEMINI_CHOICES = (
 _CHOICES_MAX = 128
 
 
-@quick
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestTarget:
+class RequestTarget(Value, frozen=True, kw_only=True):
     """What the route says of a request; model and action only where the path has them."""
 
     dialect: Dialect

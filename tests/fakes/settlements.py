@@ -1,9 +1,10 @@
 """Settlements for tests of what comes after a request: any field of any part by its name."""
 
-from dataclasses import fields, replace
 from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID, uuid4
+
+from msgspec.structs import replace
 
 from gateway.domain.entry import Amounts, Entry, Generation, Settlement
 from gateway.domain.ids import ApiKeyId, EntryId, TeamId
@@ -56,9 +57,9 @@ _GENERATION = Generation(
     time_to_first_token_s=0.25,
     effort="high",
 )
-_ENTRY_FIELDS = {field.name for field in fields(Entry)}
-_GENERATION_FIELDS = {field.name for field in fields(Generation)}
-_ATTRIBUTION_FIELDS = {field.name for field in fields(Attribution)}
+_ENTRY_FIELDS = set(Entry.__struct_fields__)
+_GENERATION_FIELDS = set(Generation.__struct_fields__)
+_ATTRIBUTION_FIELDS = set(Attribution.__struct_fields__)
 
 
 def settlement(**changes: Any) -> Settlement:

@@ -1,11 +1,11 @@
 """Charges of any usage at any price: zero for nothing, never less for more, never above the bound."""
 
-from dataclasses import astuple, fields, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from msgspec.structs import astuple, replace
 
 from gateway.domain.entry import Amounts
 from gateway.domain.request import RequestFacts
@@ -23,8 +23,8 @@ BOOK = PriceBook.load(
     free_providers=["our-vllm"],
     base_urls={"openai": "https://eu.api.openai.com/v1"},
 )
-COUNTS = tuple(field.name for field in fields(Usage))
-AMOUNT_FIELDS = tuple(field.name for field in fields(Amounts))
+COUNTS = Usage.__struct_fields__
+AMOUNT_FIELDS = Amounts.__struct_fields__
 # Tiers, variants, finer than a pico-dollar, sound by the hour, images, a price a request, none.
 MODELS = [
     ("anthropic", "claude-haiku-5-5"),

@@ -1,11 +1,11 @@
 import json
-from dataclasses import replace
 from typing import Any
 
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from gateway.domain.errors import InvalidRequestError
 from gateway.domain.request import Dialect, RequestFacts
