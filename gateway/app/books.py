@@ -25,6 +25,7 @@ from gateway.reports.price_rows import PriceRows
 from gateway.reports.usage import UsageReport
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.sender import EventSender
+from gateway.telemetry.teller import Teller
 
 _log = structlog.get_logger("gateway.app")
 _POST_TIMEOUT_S = 10.0
@@ -89,6 +90,7 @@ async def open_ledger(
         desk=desk,
         prices=prices.book,
         metrics=metrics,
+        teller=Teller(metrics),
         clock=clock,
         # Where no event goes out nothing is to be kept for one.
         captures_content=config.posthog.capture_content and config.posthog.sends_events,

@@ -13,6 +13,12 @@ def usd_from_pico(amount_pico_usd: int) -> Decimal:
     return _EXACT.scaleb(Decimal(amount_pico_usd), -12)
 
 
+def usd_text(amount_pico_usd: int) -> str:
+    """Exact dollars with all their twelve decimals."""
+    dollars, rest = divmod(abs(amount_pico_usd), PICO_PER_USD)
+    return f"{'-' if amount_pico_usd < 0 else ''}{dollars}.{rest:012d}"
+
+
 def pico_from_usd(amount_usd: Decimal) -> int:
     """Integer pico-USD of a dollar amount, rounded up where it is finer than one pico-USD.
 

@@ -1,8 +1,6 @@
 """The end of every request that held money: one settlement, whatever happened."""
 
-import asyncio
 from dataclasses import dataclass
-from typing import Protocol
 
 import structlog
 
@@ -17,18 +15,12 @@ from gateway.pricing.book import PriceBook
 from gateway.pricing.source import PRICE_VERSION
 from gateway.proxy.budget_desk import BudgetDesk
 from gateway.proxy.call import Call
-from gateway.telemetry.logs import log_settlement
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.teller import Teller
 from gateway.upstream.providers import Destination
 from gateway.wire.content import ContentCollector, input_content
 
 _log = structlog.get_logger("gateway.settlement")
-
-
-class SettlementListener(Protocol):
-    """Something that wants to see each settlement in this process (a test, a tracer)."""
-
-    def __call__(self, settlement: Settlement) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +31,7 @@ class Books:
     desk: BudgetDesk
     prices: PriceBook
     metrics: Metrics
+    teller: Teller
     clock: Clock
     captures_content: bool = False
     """Prompts and completions go into the journal, and from there to PostHog."""
@@ -123,8 +116,7 @@ class OpenHold:
         )
         self._books.journal.append_settlement(settlement)
         self._books.desk.settled(self.hold, charge.amounts.total_pico_usd)
-        # After the bytes that end the answer: those go out at the end of this callback.
-        asyncio.get_running_loop().call_soon(_tell, settlement, self._books.metrics)
+        self._books.teller.tell_soon(settlement)
 
     def _charge(self, measurement: Measurement | None) -> Charge:
         prices = self._books.prices
@@ -216,8 +208,3 @@ class OpenHold:
             input_json=input_content(call.dialect, call.body) if captures else None,
             output_json=None if collector is None else collector.output_json(),
         )
-
-
-def _tell(settlement: Settlement, metrics: Metrics) -> None:
-    metrics.observe_settlement(settlement)
-    log_settlement(settlement)

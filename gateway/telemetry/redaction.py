@@ -79,9 +79,10 @@ class Redactor:
         """As `text`, remembered: for short texts of which few recur."""
         redacted = self._texts.get(text)
         if redacted is None:
-            redacted = self.text(text)
-            if len(self._texts) < _TEXTS_MAX:
-                self._texts[text] = redacted
+            if len(self._texts) >= _TEXTS_MAX:
+                # Begun anew, or whoever filled it first would make every later text a new one.
+                self._texts.clear()
+            redacted = self._texts[text] = self.text(text)
         return redacted
 
     def value(self, value: object) -> object:

@@ -15,7 +15,7 @@ from aiohttp.http_exceptions import BadHttpMessage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.telemetry.logs import configure_logging, log_settlement, settlement_log_fields
+from gateway.telemetry.logs import configure_logging, log_settlements, settlement_log_fields
 from gateway.telemetry.redaction import Redactor
 from tests.fakes.settlements import settlement
 
@@ -306,8 +306,8 @@ def test_log_that_nobody_reads_fails_no_request():
 def test_line_of_a_request_is_what_a_logger_would_write(model):
     ended = settlement(request_model=model, response_model=model)
     with logging_to_memory(secrets=[SHAPELESS]) as lines:
-        log_settlement(ended)
-        log_settlement(ended)
+        log_settlements([ended])
+        log_settlements([ended])
         structlog.get_logger("gateway.settlement").info(
             "request.settled", **settlement_log_fields(ended)
         )
@@ -319,7 +319,7 @@ def test_line_of_a_request_is_what_a_logger_would_write(model):
 
 def test_line_of_a_request_obeys_the_level():
     with logging_to_memory("warning") as lines:
-        log_settlement(settlement())
+        log_settlements([settlement()])
     assert lines() == []
 
 
