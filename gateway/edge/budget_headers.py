@@ -1,12 +1,17 @@
 """The budget headers of an answer."""
 
 from decimal import Decimal
+from functools import lru_cache
 
 from gateway.domain.budget import BudgetStatus, BudgetView
 from gateway.domain.clock import rfc3339
 from gateway.domain.money import cents
 
 _NAMES = {BudgetStatus.BLOCKED: "exceeded"}
+
+
+# Views change with a posting or a change of terms, and requests come between.
+_VIEWS_MAX = 1024
 
 
 def has_cap(view: BudgetView) -> bool:
@@ -25,10 +30,11 @@ def status_name(view: BudgetView) -> str:
     return _NAMES.get(view.status, view.status.value)
 
 
-def budget_headers(view: BudgetView | None) -> list[tuple[str, str]]:
+@lru_cache(_VIEWS_MAX)
+def budget_headers(view: BudgetView | None) -> tuple[tuple[str, str], ...]:
     """Amounts have two decimals, rounded down; an unresolved spend is left out, never made up."""
     if view is None or not has_cap(view):
-        return []
+        return ()
     headers = [
         ("x-posthog-budget", status_name(view)),
         ("x-posthog-budget-cap-usd", cents(view.cap_usd or Decimal(0))),
@@ -37,4 +43,4 @@ def budget_headers(view: BudgetView | None) -> list[tuple[str, str]]:
     if view.spend_usd is not None:
         headers.append(("x-posthog-budget-spend-usd", cents(view.spend_usd)))
         headers.append(("x-posthog-budget-remaining-usd", cents(remaining_usd(view))))
-    return headers
+    return tuple(headers)

@@ -103,7 +103,8 @@ class ClientReply:
         is_framed: bool,
     ) -> None:
         lines = [_STATUS_LINES.get(status) or f"HTTP/1.1 {status} "]
-        lines += [f"{name}: {value}" for name, value in self._joined(headers)]
+        for name, value in self._joined(headers):
+            lines.append(f"{name}: {value}")
         if content_bytes is not None:
             if status != _NO_CONTENT:
                 lines.append(f"Content-Length: {content_bytes}")
@@ -189,7 +190,7 @@ class ClientReply:
             connection.bound_buffers()
 
     def _joined(self, provider_headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
-        own = self._own_headers + budget_headers(self._view)
+        own = [*self._own_headers, *budget_headers(self._view)]
         if self._is_simulated:
             own.append(("x-gateway-simulated", "true"))
         own_names = {name for name, _ in own}

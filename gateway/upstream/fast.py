@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from functools import lru_cache
 
 import aiohttp
 from yarl import URL
@@ -106,13 +107,25 @@ class _Origin:
 
     def head(self, request: OutgoingRequest) -> bytes:
         path = f"{self._path}?{request.query}" if request.query else self._path
-        lines = [f"POST {path} HTTP/1.1", self._host]
-        lines += [f"{name}: {value}" for name, value in request.headers]
-        lines.append(f"Content-Length: {len(request.body)}\r\n\r\n")
-        head = "\r\n".join(lines)
-        if head.count("\n") != len(lines) + 1 or head.count("\r") != len(lines) + 1:
-            raise InvalidRequestError("A header holds a line end.")
+        if not path.isprintable():
+            raise InvalidRequestError("The address holds what no address may.")
+        lines = header_lines(tuple(request.headers))
+        head = f"POST {path} HTTP/1.1\r\n{self._host}{lines}{len(request.body)}\r\n\r\n"
         return head.encode("utf-8", "surrogateescape")
+
+
+@lru_cache(_ORIGINS_MAX)
+def header_lines(headers: tuple[tuple[str, str], ...]) -> str:
+    """The headers of a request, up to the length of its body: clients repeat theirs.
+
+    Raises:
+        InvalidRequestError: one holds a line end.
+    """
+    lines = ["", *(f"{name}: {value}" for name, value in headers), "Content-Length: "]
+    text = "\r\n".join(lines)
+    if text.count("\n") != len(lines) - 1 or text.count("\r") != len(lines) - 1:
+        raise InvalidRequestError("A header holds a line end.")
+    return text
 
 
 class _FastExchange:

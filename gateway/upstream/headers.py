@@ -1,6 +1,7 @@
 """Header policy towards and from providers: allow-lists both ways, never deny-lists."""
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from gateway.domain.errors import InvalidRequestError
 
@@ -36,6 +37,7 @@ _DOWN = frozenset(
         "x-should-retry",
     }
 )
+_NAMES_MAX = 4096
 _DOWN_PREFIXES = ("anthropic-ratelimit-", "x-ratelimit-", "x-amzn-bedrock-")
 
 
@@ -49,11 +51,7 @@ def upstream_headers(
     Raises:
         InvalidRequestError: a value that is not visible ASCII.
     """
-    headers = [
-        (name, value)
-        for name, value in client_headers
-        if (lower := name.lower()) in _UP or lower.startswith(_UP_PREFIXES)
-    ]
+    headers = [item for item in client_headers if _goes_up(item[0])]
     for name, value in headers:
         if not (value.isascii() and value.isprintable()):
             raise InvalidRequestError(f"The value of header {name} is not visible ASCII.")
@@ -65,8 +63,16 @@ def upstream_headers(
 
 def downstream_headers(provider_headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """Headers of the provider's answer that reach the client; framing is not among them."""
-    return [
-        (name, value)
-        for name, value in provider_headers
-        if (lower := name.lower()) in _DOWN or lower.startswith(_DOWN_PREFIXES)
-    ]
+    return [item for item in provider_headers if _goes_down(item[0])]
+
+
+@lru_cache(_NAMES_MAX)
+def _goes_up(name: str) -> bool:
+    lower = name.lower()
+    return lower in _UP or lower.startswith(_UP_PREFIXES)
+
+
+@lru_cache(_NAMES_MAX)
+def _goes_down(name: str) -> bool:
+    lower = name.lower()
+    return lower in _DOWN or lower.startswith(_DOWN_PREFIXES)

@@ -210,6 +210,8 @@ def _head_of(response: aiohttp.ClientResponse) -> ResponseHead:
     return ResponseHead(
         status=response.status,
         headers=headers,
+        # Reversed, so that of several the first is the one that stays.
+        first={name.lower(): value for name, value in reversed(headers)},
         framing=framing,
         content_bytes=int(length or 0) if is_by_length else None,
         keeps_alive=framing is not Framing.CLOSE,

@@ -2,6 +2,7 @@
 
 import re
 from enum import Enum
+from typing import NamedTuple
 
 from gateway.domain.value import Value
 
@@ -16,9 +17,11 @@ _BARE_LF = re.compile(rb"(?<!\r)\n")
 _LENGTH = re.compile(r"[0-9]{1,15}")
 
 _FRAMING_NAMES = frozenset({"connection", "content-length", "transfer-encoding"})
-# Providers send the same few names with every answer: each is judged once.
-_NAMES_MAX = 1024
-_lower_names: dict[str, str] = {}
+# Providers send the same lines with every answer, but for a date and an id: each is judged once.
+_LINES_MAX = 4096
+_LINE_BYTES_MAX = 256
+_known_lines: dict[bytes, "_Line"] = {}
+_known_statuses: dict[bytes, tuple[int, bool]] = {}
 
 _SWITCHING_PROTOCOLS = 101
 _SUCCESS_LEAST = 200
@@ -43,16 +46,24 @@ class ResponseHead(Value, frozen=True, kw_only=True):
 
     status: int
     headers: list[tuple[str, str]]
+    first: dict[str, str]
+    """By lower-case name, of several the first."""
     framing: Framing
     content_bytes: int | None
     """Set where the framing is by length."""
     keeps_alive: bool
 
     def header(self, lower_name: str) -> str | None:
-        for name, value in self.headers:
-            if name.lower() == lower_name:
-                return value
-        return None
+        return self.first.get(lower_name)
+
+
+class _Line(NamedTuple):
+    """A header line that may stand in a head."""
+
+    lower: str
+    pair: tuple[str, str]
+    frames: bool
+    """It says something about the body's framing."""
 
 
 class HeadReader:
@@ -94,85 +105,87 @@ class HeadReader:
 
 def _parse_head(head: bytes) -> ResponseHead | None:
     """None for an informational response."""
-    if not _is_clean(head):
-        raise FramingError("the head holds bytes that may not stand there")
-    first, *lines = head.decode("utf-8", "surrogateescape").split("\r\n")
-    status_line = _STATUS_LINE.fullmatch(first)
-    if status_line is None:
-        raise FramingError("no HTTP/1.x status line")
+    first_line, *lines = head.split(b"\r\n")
+    status, is_http_1_0 = _known_statuses.get(first_line) or _status_of(first_line)
     if len(lines) > HEADERS_MAX:
         raise FramingError("too many headers")
-    headers, said = _headers_of(lines)
-    status = int(status_line[2])
+    headers = []
+    first: dict[str, str] = {}
+    said: dict[str, list[str]] = {}
+    for line in lines:
+        lower, pair, frames = _known_lines.get(line) or _line_of(line)
+        headers.append(pair)
+        if lower not in first:
+            first[lower] = pair[1]
+        if frames:
+            said.setdefault(lower, []).append(pair[1])
     if status == _SWITCHING_PROTOCOLS:
         raise FramingError("the protocol was switched, and nobody had asked")
     if status < _SUCCESS_LEAST:
         return None
-    return _framed(status, headers, said, is_http_1_0=status_line[1] == "0")
-
-
-def _is_clean(head: bytes) -> bool:
-    """No controls, no line end that is not CRLF, and no line that begins with a blank (a fold)."""
-    line_ends = head.translate(None, _PLAIN)
-    return (
-        len(line_ends) == 2 * head.count(b"\r\n")
-        and not line_ends.translate(None, b"\r\n")
-        and b"\n " not in head
-        and b"\n\t" not in head
+    framing, content_bytes = _framing_of(status, said, is_http_1_0=is_http_1_0)
+    return ResponseHead(
+        status=status,
+        headers=headers,
+        first=first,
+        framing=framing,
+        content_bytes=content_bytes,
+        keeps_alive=framing is not Framing.CLOSE and _keeps_alive(said, is_http_1_0=is_http_1_0),
     )
 
 
-def _headers_of(lines: list[str]) -> tuple[list[tuple[str, str]], dict[str, list[str]]]:
-    """All headers, and what those say that frame the body."""
-    headers = []
-    said: dict[str, list[str]] = {}
-    for line in lines:
-        name, colon, value = line.partition(":")
-        lower = _lower_names.get(name) or _lower_name(name)
-        if not colon:
-            raise FramingError("a header line without a name")
-        value = value.strip(" \t")
-        headers.append((name, value))
-        if lower in _FRAMING_NAMES:
-            said.setdefault(lower, []).append(value)
-    return headers, said
+def _status_of(line: bytes) -> tuple[int, bool]:
+    """The status, and whether it is one of HTTP/1.0."""
+    _refuse_controls(line)
+    found = _STATUS_LINE.fullmatch(line.decode("utf-8", "surrogateescape"))
+    if found is None:
+        raise FramingError("no HTTP/1.x status line")
+    status = int(found[2]), found[1] == "0"
+    if len(line) <= _LINE_BYTES_MAX:
+        if len(_known_statuses) >= _LINES_MAX:
+            _known_statuses.clear()
+        _known_statuses[line] = status
+    return status
 
 
-def _lower_name(name: str) -> str:
-    if _HEADER_NAME.fullmatch(name) is None:
+def _line_of(line: bytes) -> _Line:
+    _refuse_controls(line)
+    name, colon, value = line.decode("utf-8", "surrogateescape").partition(":")
+    # A line that begins with a blank, a fold, has no such name either.
+    if not colon or _HEADER_NAME.fullmatch(name) is None:
         raise FramingError("a header line without a name")
     lower = name.lower()
-    if len(_lower_names) < _NAMES_MAX:
-        _lower_names[name] = lower
-    return lower
+    known = _Line(lower, (name, value.strip(" \t")), lower in _FRAMING_NAMES)
+    if len(line) <= _LINE_BYTES_MAX:
+        if len(_known_lines) >= _LINES_MAX:
+            _known_lines.clear()
+        _known_lines[line] = known
+    return known
 
 
-def _framed(
-    status: int,
-    headers: list[tuple[str, str]],
-    said: dict[str, list[str]],
-    *,
-    is_http_1_0: bool,
-) -> ResponseHead:
-    connection = [
-        option.strip().lower()
-        for value in said.get("connection", ())
-        for option in value.split(",")
-    ]
+def _refuse_controls(line: bytes) -> None:
+    if line.translate(None, _PLAIN):
+        raise FramingError("the head holds bytes that may not stand there")
+
+
+def _keeps_alive(said: dict[str, list[str]], *, is_http_1_0: bool) -> bool:
+    values = said.get("connection")
+    if values is None:
+        return not is_http_1_0
+    options = [option.strip().lower() for value in values for option in value.split(",")]
+    return "keep-alive" in options if is_http_1_0 else "close" not in options
+
+
+def _framing_of(
+    status: int, said: dict[str, list[str]], *, is_http_1_0: bool
+) -> tuple[Framing, int | None]:
     lengths, codings = said.get("content-length", []), said.get("transfer-encoding", [])
     framing, content_bytes = _framing(lengths, codings, is_http_1_0=is_http_1_0)
     if status in _BODILESS:
         if framing is Framing.CHUNKED or (content_bytes and status != 304):  # noqa: PLR2004
             raise FramingError("a body where there may be none")
         framing, content_bytes = Framing.LENGTH, 0
-    keeps_alive = "keep-alive" in connection if is_http_1_0 else "close" not in connection
-    return ResponseHead(
-        status=status,
-        headers=headers,
-        framing=framing,
-        content_bytes=content_bytes,
-        keeps_alive=keeps_alive and framing is not Framing.CLOSE,
-    )
+    return framing, content_bytes
 
 
 def _framing(
