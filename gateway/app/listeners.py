@@ -86,11 +86,12 @@ async def listen_for_clients(
     readiness: Readiness,
     *,
     drain_timeout_s: float,
+    idle_client_s: float,
     last_request_s: float,
     listener: socket.socket | None,
 ) -> str:
     """Returns the address."""
-    server = ClientServer(edge, calls)
+    server = ClientServer(edge, calls, idle_timeout_s=idle_client_s)
     runner = web.ServerRunner(server, shutdown_timeout=drain_timeout_s)
     await runner.setup()
 

@@ -16,6 +16,7 @@ from gateway.edge.clients import ClientEdge
 from gateway.edge.health import Readiness
 from gateway.edge.information import Information
 from gateway.edge.routes import RouteTable
+from gateway.edge.server import KEEPALIVE_TIMEOUT_S
 from gateway.proxy.lifecycle import Proxy
 from gateway.proxy.preparation import Preparation, RoadPolicy
 from gateway.proxy.relays import DRAIN_TIMEOUT_S, STALL_TIMEOUT_S
@@ -35,6 +36,8 @@ class Timeouts:
 
     shutdown_s: float = 600.0
     """For running streams, at the end."""
+    idle_client_s: float = KEEPALIVE_TIMEOUT_S
+    """For the next request on a connection."""
     last_request_s: float = 1.0
     """For the next request on a connection without one, at the end."""
     upstream_idle_s: float = IDLE_TIMEOUT_S
@@ -124,6 +127,7 @@ async def serving(
             proxy,
             readiness,
             drain_timeout_s=timeouts.shutdown_s,
+            idle_client_s=timeouts.idle_client_s,
             last_request_s=timeouts.last_request_s,
             listener=listener,
         )

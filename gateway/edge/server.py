@@ -14,7 +14,8 @@ from gateway.edge.framework_connection import FrameworkConnection
 _READ_BUFFER_BYTES = 16 * 1024
 _POLL_S = 0.02
 KEEPALIVE_TIMEOUT_S = 75.0
-_SWEEP_INTERVAL_S = 5.0
+# Looks at idle connections within the time that they may stay.
+_SWEEPS = 15
 
 
 class QuietServer(web.Server):  # type: ignore[type-arg, unused-ignore]
@@ -40,11 +41,15 @@ class QuietServer(web.Server):  # type: ignore[type-arg, unused-ignore]
 class ClientServer(QuietServer):
     """The server of the client listener: every connection begins as one of our own."""
 
-    def __init__(self, edge: ClientEdge, calls: CallEdge) -> None:
+    def __init__(
+        self, edge: ClientEdge, calls: CallEdge, *, idle_timeout_s: float = KEEPALIVE_TIMEOUT_S
+    ) -> None:
         # A client that leaves cancels its handler, so that a silent provider hides nobody's
         # leaving.
         super().__init__(edge.handle, handler_cancellation=True)
         self._call_edge = calls
+        self._idle_timeout_s = idle_timeout_s
+        self._sweep_interval_s = idle_timeout_s / _SWEEPS
         self._calls: set[CallConnection] = set()
         self._sweep: asyncio.TimerHandle | None = None
         self._takes_more = True
@@ -55,7 +60,7 @@ class ClientServer(QuietServer):
         connection.takes_more = self._takes_more
         self._calls.add(connection)
         if self._sweep is None:
-            self._sweep = self._loop.call_later(_SWEEP_INTERVAL_S, self._close_idle)
+            self._sweep = self._loop.call_later(self._sweep_interval_s, self._close_idle)
         return connection
 
     @override
@@ -110,7 +115,7 @@ class ClientServer(QuietServer):
 
     def _close_idle(self) -> None:
         for connection in list(self._calls):
-            connection.close_if_idle(self._loop.time() - KEEPALIVE_TIMEOUT_S)
+            connection.close_if_idle(self._loop.time() - self._idle_timeout_s)
         self._sweep = None
         if self._calls:
-            self._sweep = self._loop.call_later(_SWEEP_INTERVAL_S, self._close_idle)
+            self._sweep = self._loop.call_later(self._sweep_interval_s, self._close_idle)

@@ -89,7 +89,7 @@ class RawConnection:
         length = answer.header("content-length")
         left = None if length is None else int(length)
         while left is None or left > 0:
-            piece = await self._reader.read(65536)
+            piece = await self._reader.read(65536 if left is None else min(left, 65536))
             if not piece:
                 answer.is_whole = left is None
                 return
