@@ -35,7 +35,7 @@ from bench.tools import built
 from gateway.auth.directory import KeyDirectory
 from gateway.cli.session import upgrade_with_prices
 from gateway.domain.clock import SystemClock, month_of
-from gateway.domain.ids import TeamId, new_entry_id
+from gateway.domain.ids import TeamId, new_uuid
 from gateway.ledger.lease_client import LeaseClient
 from gateway.ledger.posting import post
 from gateway.postgres.connection import DedicatedConnection, connect
@@ -436,7 +436,7 @@ async def bench_desk(site: Site, url: str, teams: int, used: int) -> None:
 async def bench_readings(url: str, teams: int) -> None:
     """The guard's questions to the database: readings of some and of all teams."""
     connection = DedicatedConnection(url, application_name="scale-read")
-    leases = LeaseClient(connection, writer_id=new_entry_id(CLOCK), timeout_s=60)
+    leases = LeaseClient(connection, writer_id=new_uuid(CLOCK), timeout_s=60)
     some = [TeamId(n) for n in range(1, min(teams, 200) + 1)]
     one_ms = await _timed_ms(lambda: leases.read(some[:1], MONTH), 50)
     some_ms = await _timed_ms(lambda: leases.read(some, MONTH), 20)
@@ -467,7 +467,7 @@ async def bench_ledger(site: Site, size: Size) -> None:
 
 async def _bench_posts(site: Site, size: Size) -> None:
     connection = DedicatedConnection(site.url(size), application_name="scale-post")
-    writer_id = new_entry_id(CLOCK)
+    writer_id = new_uuid(CLOCK)
     await post(connection, writer_id, entries(BATCH_ROWS, size.teams), timeout_s=60)
     batches = [entries(BATCH_ROWS, size.teams) for _ in range(40)]
     rates: list[float] = []

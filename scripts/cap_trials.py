@@ -33,7 +33,7 @@ from gateway.domain.budget import Admission
 from gateway.domain.clock import Clock, SystemClock, month_of
 from gateway.domain.entry import Amounts, Hold
 from gateway.domain.errors import LedgerUnavailableError
-from gateway.domain.ids import ApiKeyId, TeamId, new_entry_id
+from gateway.domain.ids import ApiKeyId, TeamId, new_entry_id, new_uuid
 from gateway.domain.money import PICO_PER_USD, usd_from_pico
 from gateway.ledger.journal import Journal
 from gateway.ledger.lease_client import LeaseClient
@@ -131,7 +131,7 @@ async def worker(
 ) -> AsyncIterator[Worker]:
     """Everything of a worker that money runs through, built and taken down as in the gateway."""
     clock = clock or SystemClock()
-    writer_id = new_entry_id(clock)
+    writer_id = new_uuid(clock)
     lease_connection = DedicatedConnection(lease_url or url, application_name="trial-lease")
     post_connection = DedicatedConnection(post_url or url, application_name="trial-post")
     journal = Journal(directory / str(writer_id), writer_id=writer_id)

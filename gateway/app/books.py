@@ -11,7 +11,7 @@ import structlog
 from gateway.auth.directory import KeyDirectory
 from gateway.config import Config
 from gateway.domain.clock import Clock
-from gateway.domain.ids import new_entry_id
+from gateway.domain.ids import new_uuid
 from gateway.ledger.journal import LEDGER_READER, Journal
 from gateway.ledger.lease_client import LeaseClient
 from gateway.ledger.poster import Poster
@@ -48,7 +48,7 @@ async def open_ledger(
     stack: AsyncExitStack, config: Config, database_url: str, clock: Clock, metrics: Metrics
 ) -> Ledger:
     """Taken down in reverse: the listener first, the poster after the budget, the journal last."""
-    writer_id = new_entry_id(clock)
+    writer_id = new_uuid(clock)
     connections = _connections(stack, database_url)
     journal = Journal(config.database.data_dir / "journal", writer_id=writer_id)
     journal.open()

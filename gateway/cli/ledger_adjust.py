@@ -11,7 +11,7 @@ from gateway.cli.amounts import AMOUNT, MONTH
 from gateway.cli.corrections import Correction, post_correction
 from gateway.cli.session import json_option, print_json, query, team_id_of
 from gateway.domain.clock import SystemClock, month_of
-from gateway.domain.ids import new_entry_id
+from gateway.domain.ids import new_uuid
 
 
 @click.command("adjust")
@@ -42,7 +42,7 @@ def adjust(
 ) -> None:
     """Book a correction, signed by who is logged in to the database."""
     clock = SystemClock()
-    entry_id = given_id or new_entry_id(clock)
+    entry_id = given_id or new_uuid(clock)
     posted_month = month or month_of(clock.now())
 
     async def work(connection: asyncpg.Connection) -> bool:

@@ -1,13 +1,12 @@
 """Ledger words to JSON-ready records and back: what the journal stores and a worker replays."""
 
-import uuid
 from datetime import date, datetime
 from typing import Any, TypeVar
 
 from msgspec.structs import asdict
 
 from gateway.domain.entry import Amounts, Entry, EntryType, Generation, Hold, Settlement
-from gateway.domain.ids import EntryId
+from gateway.domain.ids import entry_id_from
 from gateway.domain.request import Attribution
 from gateway.domain.usage import Usage, UsageSource
 
@@ -27,7 +26,7 @@ def _restored(kind: type[_T], record: dict[str, Any]) -> _T:
 def hold_to_record(hold: Hold) -> dict[str, Any]:
     """JSON-ready; `hold_from_record` gives an equal hold back."""
     return asdict(hold) | {
-        "entry_id": str(hold.entry_id),
+        "entry_id": hold.entry_id,
         "month": hold.month.isoformat(),
         "admitted_at": hold.admitted_at.isoformat(),
     }
@@ -38,7 +37,7 @@ def hold_from_record(record: dict[str, Any]) -> Hold:
     return Hold(
         **record
         | {
-            "entry_id": EntryId(uuid.UUID(record["entry_id"])),
+            "entry_id": entry_id_from(record["entry_id"]),
             "month": date.fromisoformat(record["month"]),
             "admitted_at": datetime.fromisoformat(record["admitted_at"]),
         }
@@ -49,7 +48,7 @@ def entry_to_record(entry: Entry) -> dict[str, Any]:
     """JSON-ready; `entry_from_record` gives an equal entry back."""
     record = asdict(entry)
     return record | {
-        "entry_id": str(entry.entry_id),
+        "entry_id": entry.entry_id,
         "month": entry.month.isoformat(),
         "occurred_at": entry.occurred_at.isoformat(),
         "usage": _compact(entry.usage),
@@ -62,7 +61,7 @@ def entry_from_record(record: dict[str, Any]) -> Entry:
     return Entry(
         **record
         | {
-            "entry_id": EntryId(uuid.UUID(record["entry_id"])),
+            "entry_id": entry_id_from(record["entry_id"]),
             "month": date.fromisoformat(record["month"]),
             "occurred_at": datetime.fromisoformat(record["occurred_at"]),
             "usage": _restored(Usage, record["usage"]),

@@ -57,7 +57,7 @@ class CallEdge:
 
     def new_reply(self, head: CallHead, connection: CallConnection) -> tuple[EntryId, ClientReply]:
         entry_id = new_entry_id(self._clock)
-        own = [("x-gateway-request-id", str(entry_id)), *head.own_headers]
+        own = [("x-gateway-request-id", entry_id), *head.own_headers]
         return entry_id, ClientReply(connection, own_headers=own)
 
     async def answer(
@@ -76,9 +76,7 @@ class CallEdge:
         except GatewayError as error:
             await self._refuse(error, head, entry_id, body, reply, principal)
         except Exception as exc:  # noqa: BLE001 - the outermost place; nothing may leave unanswered.
-            _log.error(
-                "request.failed", entry_id=str(entry_id), error=type(exc).__name__, exc_info=exc
-            )
+            _log.error("request.failed", entry_id=entry_id, error=type(exc).__name__, exc_info=exc)
             if reply.has_started:
                 reply.abort()
             else:
@@ -101,7 +99,7 @@ class CallEdge:
         if not body.is_whole:
             # A body that nobody reads is never taken for the next request.
             reply.close_after()
-        answer = refusal(error, head.dialect, str(entry_id))
+        answer = refusal(error, head.dialect, entry_id)
         headers = [*answer.headers, ("Content-Type", "application/json")]
         try:
             reply.answer(answer.status, headers, answer.body)

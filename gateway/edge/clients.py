@@ -79,9 +79,7 @@ class ClientEdge:
         except GatewayError as error:
             return self._refuse(request, error, turn)
         except Exception as exc:  # noqa: BLE001 - the outermost place; nothing may leave unanswered.
-            _log.error(
-                "request.failed", entry_id=str(entry_id), error=type(exc).__name__, exc_info=exc
-            )
+            _log.error("request.failed", entry_id=entry_id, error=type(exc).__name__, exc_info=exc)
             if reply.has_started:
                 reply.abort()
                 return web.Response(status=_CLOSED_STATUS)
@@ -132,7 +130,7 @@ class ClientEdge:
             if view is not None:
                 turn.reply.set_budget(view)
         dialect = self._routes.dialect_of(request.raw_path) or turn.dialect
-        answer = refusal(error, dialect, str(turn.entry_id))
+        answer = refusal(error, dialect, turn.entry_id)
         response = web.Response(
             status=answer.status,
             body=answer.body,
@@ -166,4 +164,4 @@ def _guessed_dialect(request: web.BaseRequest) -> Dialect | None:
 
 def _own_headers(request: web.BaseRequest, entry_id: EntryId) -> list[tuple[str, str]]:
     repeated = own_headers(request.headers.get("x-request-id", ""))
-    return [("x-gateway-request-id", str(entry_id)), *repeated]
+    return [("x-gateway-request-id", entry_id), *repeated]

@@ -126,7 +126,7 @@ class Journal:
 
     def append_release(self, entry_id: EntryId) -> None:
         """End a hold at no cost: nothing of the request reached the provider."""
-        self._append(encode_frame(RELEASE, str(entry_id).encode()))
+        self._append(encode_frame(RELEASE, entry_id.encode()))
         self._end_hold(entry_id)
 
     async def sync(self) -> None:

@@ -6,7 +6,6 @@ only, and only of fields with a default.
 """
 
 import json
-import uuid
 from collections.abc import Mapping
 from datetime import date, datetime
 from operator import attrgetter
@@ -15,7 +14,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from gateway.domain.entry import Amounts, Entry, EntryType, Generation, Hold, Settlement
-from gateway.domain.ids import EntryId
+from gateway.domain.ids import EntryId, entry_id_from
 from gateway.domain.record import entry_to_record
 from gateway.domain.request import Attribution
 from gateway.domain.usage import Usage, UsageSource
@@ -122,7 +121,7 @@ def storable_json(value: Mapping[str, object]) -> str:
 
 def _decode(frame: Frame) -> JournalRecord | None:
     if frame.kind == RELEASE:
-        return JournalRecord(released=EntryId(uuid.UUID(frame.payload.decode("ascii"))))
+        return JournalRecord(released=entry_id_from(frame.payload.decode("ascii")))
     values = orjson.loads(frame.payload)
     if frame.kind == HOLD:
         return JournalRecord(hold=Hold(**_identified(HOLD_FIELDS, values, at="admitted_at")))
@@ -151,7 +150,7 @@ def _settlement(values: list[list[Any]]) -> Settlement:
 
 def _identified(names: tuple[str, ...], values: list[Any], *, at: str) -> dict[str, Any]:
     record = _named(names, values)
-    record["entry_id"] = EntryId(uuid.UUID(record["entry_id"]))
+    record["entry_id"] = entry_id_from(record["entry_id"])
     record["month"] = date.fromisoformat(record["month"])
     record[at] = datetime.fromisoformat(record[at])
     return record

@@ -127,12 +127,12 @@ async def _bury(
     await put_dead_letter(
         connection,
         writer_id,
-        entry_id=str(entry.entry_id),
+        entry_id=entry.entry_id,
         payload=encode_entry(entry),
         error=error,
         timeout_s=timeout_s,
     )
-    _log.error("poster.dead_letter", entry_id=str(entry.entry_id), error=error)
+    _log.error("poster.dead_letter", entry_id=entry.entry_id, error=error)
 
 
 def _add(totals: dict[tuple[int, object], PostedTotal], record: asyncpg.Record) -> None:

@@ -208,7 +208,7 @@ class Recovery:
             named = await lent.fetch(
                 QUERIES["team_names"], sorted({hold.team_id for hold in holds})
             )
-        settled: set[EntryId] = {EntryId(row["entry_id"]) for row in known}
+        settled: set[EntryId] = {EntryId(str(row["entry_id"])) for row in known}
         names: dict[int, str] = {row["team_id"]: row["name"] for row in named}
         return [
             estimated_settlement(hold, team_name=names.get(hold.team_id, ""))

@@ -100,7 +100,7 @@ class OpenHold:
         self._books.metrics.upstream_failed(provider=self.hold.provider, error=error.code)
         _log.warning(
             "request.released",
-            entry_id=str(self.hold.entry_id),
+            entry_id=self.hold.entry_id,
             provider=self.hold.provider,
             error=error.code,
         )

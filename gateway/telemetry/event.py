@@ -63,7 +63,7 @@ def event_for(settlement: Settlement, *, with_content: bool = True) -> dict[str,
     """
     entry, generation = settlement.entry, settlement.generation
     attribution = generation.attribution
-    entry_id = str(entry.entry_id)
+    entry_id = entry.entry_id
     properties = _client_properties(attribution)
     properties |= _identity(entry_id, attribution)
     properties |= _call(settlement)

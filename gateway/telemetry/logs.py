@@ -77,7 +77,7 @@ def settlement_log_fields(settlement: Settlement) -> dict[str, Any]:
     entry, generation, usage = settlement.entry, settlement.generation, settlement.entry.usage
     error = generation.error
     return {
-        "entry_id": str(entry.entry_id),
+        "entry_id": entry.entry_id,
         "team_id": entry.team_id,
         "key_id": entry.api_key_id,
         "product": entry.product,

@@ -192,7 +192,7 @@ class EventSender:
 
     def _drop(self, settlement: Settlement, reason: str) -> None:
         self._dropped[reason] += 1
-        _log.error(names.LOG_EVENTS_DROPPED, entry_id=str(settlement.entry.entry_id), reason=reason)
+        _log.error(names.LOG_EVENTS_DROPPED, entry_id=settlement.entry.entry_id, reason=reason)
 
     async def _verdict_on(self, events: Sequence[_Event]) -> Verdict:
         """Ask until the answer is about the events and not about the moment."""

@@ -17,7 +17,7 @@ def usd(settlements: list[Settlement]) -> Decimal:
     return sum((s.entry.amounts.total_pico_usd for s in settlements), 0) * PICO
 
 
-async def entry_ids(connection: Connection) -> list[UUID]:
+async def entry_ids(connection: Connection) -> list[str]:
     rows = await connection.fetch("SELECT entry_id FROM ledger.ledger_entry ORDER BY entry_id")
     return [row["entry_id"] for row in rows]
 

@@ -2,7 +2,7 @@
 
 from datetime import UTC, date, datetime
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from msgspec.structs import replace
 
@@ -12,7 +12,7 @@ from gateway.domain.request import Attribution
 from gateway.domain.usage import Usage, UsageSource
 
 _ENTRY = Entry(
-    entry_id=EntryId(UUID("01930000-0000-7000-8000-000000000001")),
+    entry_id=EntryId("01930000-0000-7000-8000-000000000001"),
     month=date(2026, 11, 1),
     team_id=TeamId(7),
     api_key_id=ApiKeyId(3),
@@ -64,7 +64,7 @@ _ATTRIBUTION_FIELDS = set(Attribution.__struct_fields__)
 
 def settlement(**changes: Any) -> Settlement:
     """A whole streamed Anthropic call, with a new id, and with these fields changed."""
-    entry = {"entry_id": EntryId(uuid4())}
+    entry = {"entry_id": EntryId(str(uuid4()))}
     generation: dict[str, Any] = {}
     attribution: dict[str, Any] = {}
     for name, value in changes.items():

@@ -73,7 +73,7 @@ async def book(database_url):
 
     async def book(number, source=UsageSource.EXACT, **detail):
         one = settlement(
-            entry_id=EntryId(uuid4()),
+            entry_id=EntryId(str(uuid4())),
             api_key_id=ApiKeyId(number),
             product="p0000",
             amounts=Amounts(input_pico_usd=int(RIGHT_USD * 10**12)),

@@ -117,7 +117,7 @@ async def test_totals_that_differ_from_their_rows_stop_a_close(database):
 async def test_unresolved_dead_letters_stop_a_close_until_somebody_resolves_them(database):
     clock = FakeClock(datetime(LAST.year, LAST.month, 7, tzinfo=UTC))
     await database.execute(
-        "SELECT ledger.put_dead_letter($1, $2, 'p', 'e')", WRITER, str(new_entry_id(clock))
+        "SELECT ledger.put_dead_letter($1, $2, 'p', 'e')", WRITER, new_entry_id(clock)
     )
     with pytest.raises(NOT_NOW, match="1 unresolved dead letters"):
         await close(database)
@@ -128,7 +128,7 @@ async def test_unresolved_dead_letters_stop_a_close_until_somebody_resolves_them
 async def test_a_dead_letter_of_a_later_month_does_not_stop_a_close(database):
     clock = FakeClock(datetime(NOW.year, NOW.month, 1, tzinfo=UTC))
     await database.execute(
-        "SELECT ledger.put_dead_letter($1, $2, 'p', 'e')", WRITER, str(new_entry_id(clock))
+        "SELECT ledger.put_dead_letter($1, $2, 'p', 'e')", WRITER, new_entry_id(clock)
     )
     await close(database)
 

@@ -502,4 +502,4 @@ async def test_views_show_what_the_rows_say(database, entry):
     assert sum(row["BilledCost"] for row in focus) == Decimal("0.027187500007")
     detail = await database.fetchval("SELECT detail FROM ledger.ledger_entry")
     assert json.loads(detail) == entry.detail
-    assert isinstance(entry.entry_id, UUID)
+    assert str(UUID(entry.entry_id)) == entry.entry_id

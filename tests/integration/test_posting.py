@@ -270,7 +270,7 @@ async def test_a_row_that_can_never_post_is_a_dead_letter_and_the_rest_posts(
     await assert_balanced(database, good)
     (letter,) = await dead_letters(database)
     assert letter["entry_id"] == str(bad.entry.entry_id)
-    assert letter["writer_id"] == WRITER
+    assert letter["writer_id"] == str(WRITER)
     assert str(bad.entry.entry_id) in letter["payload"]
     assert letter["error"]
     assert letter["resolved_at"] is None

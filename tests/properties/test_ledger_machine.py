@@ -99,6 +99,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.seen: dict[UUID, asyncpg.Record] = {}
         self.writers: list[Writer] = []
         self.database = self.do(connect(url, application_name="tests-machine"))
+        self.do(self.database.set_type_codec("uuid", encoder=str, decoder=str, schema="pg_catalog"))
         self.connection = DedicatedConnection(url, application_name="tests-machine")
         self.recovery = Recovery(
             self.directory, connection=self.connection, clock=FakeClock(), timeout_s=10
