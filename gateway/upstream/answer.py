@@ -56,6 +56,10 @@ class Exchange(Protocol):
 class Upstream(Protocol):
     """The connections to all providers."""
 
+    def send_now(self, request: OutgoingRequest, listener: AnswerListener) -> Exchange | None:
+        """As `send`, where a connection is at hand; None where one has to be waited for."""
+        ...
+
     async def send(self, request: OutgoingRequest, listener: AnswerListener) -> Exchange:
         """Send a request, once: it is never repeated and never redirected.
 

@@ -5,6 +5,8 @@ import ssl
 from functools import lru_cache
 
 import aiohttp
+from aiohttp.client_reqrep import ConnectionKey
+from aiohttp.connector import Connection
 from yarl import URL
 
 from gateway.domain.errors import (
@@ -17,6 +19,7 @@ from gateway.domain.errors import (
 )
 from gateway.upstream.answer import AnswerListener, Exchange, OutgoingRequest
 from gateway.upstream.connection import ModelConnection, ModelConnector
+from gateway.upstream.idle import IdleConnections
 from gateway.upstream.wheel import DeadlineWheel
 from gateway.wire.http1 import Framing, FramingError, HeadReader, ResponseHead
 from gateway.wire.http1_body import Body, body_of
@@ -49,7 +52,16 @@ class FastUpstream:
         self._timeout = aiohttp.ClientTimeout(
             total=None, connect=connect_timeout_s, sock_connect=connect_timeout_s
         )
+        self._idle = IdleConnections(wheel)
         self._origins: dict[str, _Origin] = {}
+
+    def send_now(self, request: OutgoingRequest, listener: AnswerListener) -> Exchange | None:
+        origin = self._origin_of(request.url)
+        head = origin.head(request)
+        at_hand = self._idle.take(origin.key)
+        if at_hand is None:
+            return None
+        return self._ask(origin, *at_hand, head, request.body, listener)
 
     async def send(self, request: OutgoingRequest, listener: AnswerListener) -> Exchange:
         """Connect and write; the answer comes by callbacks, none before this returns.
@@ -57,26 +69,45 @@ class FastUpstream:
         Raises:
             UpstreamUnreachableError: no connection; nothing was sent.
         """
-        origin = self._origins.get(request.url)
+        origin = self._origin_of(request.url)
+        head = origin.head(request)
+        at_hand = self._idle.take(origin.key) or await self._connect(origin)
+        return self._ask(origin, *at_hand, head, request.body, listener)
+
+    async def close(self) -> None:
+        self._idle.close()
+        await self._connector.close()
+
+    def _origin_of(self, url: str) -> "_Origin":
+        origin = self._origins.get(url)
         if origin is None:
             if len(self._origins) >= _ORIGINS_MAX:
                 # Some dialects name the model in the path: as many URLs as names that clients use.
                 self._origins.clear()
-            origin = self._origins[request.url] = _Origin(request.url, self._tls)
-        head = origin.head(request)
-        connection = await self._connect(origin)
-        protocol = connection.protocol
-        assert isinstance(protocol, ModelConnection)
+            origin = self._origins[url] = _Origin(url, self._tls)
+        return origin
+
+    def _ask(
+        self,
+        origin: "_Origin",
+        connection: Connection,
+        protocol: ModelConnection,
+        head: bytes,
+        body: bytes,
+        listener: AnswerListener,
+    ) -> Exchange:
         exchange = _FastExchange(
-            connection, protocol, listener, wheel=self._wheel, idle_timeout_s=self._idle_timeout_s
+            connection,
+            protocol,
+            listener,
+            idle=self._idle,
+            key=origin.key,
+            deadline=(self._wheel, self._idle_timeout_s),
         )
-        protocol.ask(exchange, head, request.body)
+        protocol.ask(exchange, head, body)
         return exchange
 
-    async def close(self) -> None:
-        await self._connector.close()
-
-    async def _connect(self, origin: "_Origin") -> aiohttp.connector.Connection:
+    async def _connect(self, origin: "_Origin") -> tuple[Connection, ModelConnection]:
         while True:
             try:
                 connection = await self._connector.connect(
@@ -87,7 +118,7 @@ class FastUpstream:
             protocol = connection.protocol
             # What a fresh connection may hold already is the peer's part of a TLS handshake.
             if isinstance(protocol, ModelConnection) and (protocol.is_fresh or protocol.is_quiet):
-                return connection
+                return connection, protocol
             connection.close()
             if not isinstance(protocol, ModelConnection):
                 raise UpstreamUnreachableError("The connection pool is not what it was.")
@@ -102,6 +133,7 @@ class _Origin:
         self.connection_request = aiohttp.ClientRequest(
             "POST", target, loop=asyncio.get_running_loop(), ssl=tls if tls is not None else True
         )
+        self.key = self.connection_request.connection_key
         self._path = target.raw_path
         self._host = f"Host: {target.host_port_subcomponent}"
 
@@ -133,24 +165,26 @@ class _FastExchange:
 
     def __init__(
         self,
-        connection: aiohttp.connector.Connection,
+        connection: Connection,
         protocol: ModelConnection,
         listener: AnswerListener,
         *,
-        wheel: DeadlineWheel,
-        idle_timeout_s: float,
+        idle: IdleConnections,
+        key: ConnectionKey,
+        deadline: tuple[DeadlineWheel, float],
     ) -> None:
         self._connection = connection
         self._protocol = protocol
         self._listener = listener
-        self._wheel = wheel
-        self._idle_timeout_s = idle_timeout_s
+        self._idle = idle
+        self._key = key
+        self._wheel, self._idle_timeout_s = deadline
         self._head_reader: HeadReader | None = HeadReader()
         self._head: ResponseHead | None = None
         self._body: Body | None = None
         self._is_over = False
         self._is_paused = False
-        self._deadline = wheel.start(idle_timeout_s, self._on_silence)
+        self._deadline = self._wheel.start(self._idle_timeout_s, self._on_silence)
 
     def data_received(self, data: bytes) -> None:
         self._deadline.restart()
@@ -238,7 +272,7 @@ class _FastExchange:
         if self._is_paused and protocol.transport is not None:
             protocol.transport.resume_reading()
         protocol.leave()
-        self._connection.release()
+        self._idle.put(self._key, self._connection, protocol)
 
     def _on_silence(self) -> None:
         if self._is_paused:

@@ -77,6 +77,14 @@ class PlainUpstream:
         self._idle_timeout_s = idle_timeout_s
         self._running: set[asyncio.Task[None]] = set()
 
+    def send_now(
+        self,
+        request: OutgoingRequest,  # noqa: ARG002 - the protocol's.
+        listener: AnswerListener,  # noqa: ARG002
+    ) -> Exchange | None:
+        """Never: the session's requests are all waited for."""
+        return None
+
     async def send(self, request: OutgoingRequest, listener: AnswerListener) -> Exchange:
         """Start a request; that no connection could be made is heard by the listener too."""
         exchange = _PlainExchange(
