@@ -6,10 +6,12 @@ stream, a task that waits for each. What is not plain goes there, with the conne
 
 import asyncio
 import socket
-from typing import Protocol, cast
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol, cast
 
 from typing_extensions import override
 
+from gateway.domain.identity import Principal
 from gateway.domain.ids import EntryId
 from gateway.edge.call_head import CallHead
 from gateway.edge.incoming_body import IncomingBody
@@ -31,6 +33,24 @@ _KEPT_BYTES_MAX = 64 * 1024
 _HEAD_END = b"\r\n\r\n"
 
 
+Rest = Coroutine[Any, Any, None]
+
+
+class CallTurn:
+    """One call on its connection, and what is known of it so far."""
+
+    __slots__ = ("body", "entry_id", "head", "principal", "reply")
+
+    def __init__(
+        self, head: CallHead, entry_id: EntryId, body: IncomingBody, reply: ClientReply
+    ) -> None:
+        self.head = head
+        self.entry_id = entry_id
+        self.body = body
+        self.reply = reply
+        self.principal: Principal | None = None
+
+
 class CallHandler(Protocol):
     """What becomes of a call, and of what is none."""
 
@@ -42,16 +62,16 @@ class CallHandler(Protocol):
         """Whether a body of this size is within its bound."""
         ...
 
-    def new_reply(
-        self, head: CallHead, connection: "CallConnection"
-    ) -> tuple[EntryId, ClientReply]:
-        """The id of a call, and its answer before anything is known of it."""
-        ...
+    def new_turn(
+        self, head: CallHead, connection: "CallConnection", body: IncomingBody
+    ) -> CallTurn: ...
 
-    async def answer(
-        self, head: CallHead, entry_id: EntryId, body: IncomingBody, reply: ClientReply
-    ) -> None:
-        """Answer one call, whatever happens; raises nothing but a cancellation."""
+    def begin(self, turn: CallTurn, on_end: Callable[[Rest | None], None]) -> Rest | None:
+        """Answer as far as nobody has to be waited for; the rest is in the coroutine.
+
+        Without one, `on_end` is called at the end, with what is still to be done, if anything. The
+        coroutines raise nothing but a cancellation, whatever happens.
+        """
         ...
 
 
@@ -69,7 +89,6 @@ class CallConnection(asyncio.Protocol):
     """One call after the other. It tells its listener when it fills, empties or closes."""
 
     __slots__ = (
-        "_body",
         "_call",
         "_connections",
         "_handler",
@@ -79,6 +98,7 @@ class CallConnection(asyncio.Protocol):
         "_kept",
         "_loop",
         "_task",
+        "_turn",
         "idle_since_s",
         "listener",
         "takes_more",
@@ -95,7 +115,7 @@ class CallConnection(asyncio.Protocol):
         self._head_rest = b""
         self._call: CallHead | None = None
         """What the last head said, which clients repeat word for word."""
-        self._body: IncomingBody | None = None
+        self._turn: CallTurn | None = None
         self._kept = b""
         self._is_held = False
         self._is_lingering = False
@@ -110,17 +130,12 @@ class CallConnection(asyncio.Protocol):
     @property
     def is_idle(self) -> bool:
         """No request is here; one may be on its way."""
-        return self._task is None
+        return self._turn is None
 
     @property
     def is_receiving(self) -> bool:
         """A request has begun to arrive and is not whole."""
-        return self._task is not None and self._body is not None and not self._body.is_whole
-
-    @property
-    def task(self) -> "asyncio.Task[None] | None":
-        """What answers the request that is here."""
-        return self._task
+        return self._turn is not None and not self._turn.body.is_whole
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -135,13 +150,13 @@ class CallConnection(asyncio.Protocol):
 
     @override
     def data_received(self, data: bytes) -> None:
-        if self._task is None:
+        turn = self._turn
+        if turn is None:
             if not self._is_lingering:
                 self._begin(data)
             return
-        body = self._body
-        if body is not None and not body.is_whole:
-            data = body.feed(data)
+        if not turn.body.is_whole:
+            data = turn.body.feed(data)
         if data:
             self._keep(data)
 
@@ -172,7 +187,7 @@ class CallConnection(asyncio.Protocol):
 
     def close_if_idle(self, before_s: float) -> None:
         """Close where nothing has come since then."""
-        if self._task is None and self.idle_since_s <= before_s and self.transport is not None:
+        if self._turn is None and self.idle_since_s <= before_s and self.transport is not None:
             self.transport.close()
 
     def abort(self) -> None:
@@ -190,11 +205,12 @@ class CallConnection(asyncio.Protocol):
             self._hand_over(transport, data)
             return
         call, content_bytes = known
-        body = self._body = IncomingBody(transport, content_bytes)
+        body = IncomingBody(transport, content_bytes)
         rest = body.feed(data[end + len(_HEAD_END) :])
-        self._task = self._loop.create_task(self._answer(call, body))
         if rest:
             self._keep(rest)
+        turn = self._turn = self._handler.new_turn(call, self, body)
+        self._go_on(self._handler.begin(turn, self._end))
 
     def _known(self, head: bytes) -> tuple[CallHead, int] | None:
         parts = length_apart(head)
@@ -210,28 +226,36 @@ class CallConnection(asyncio.Protocol):
             self._head_rest, self._call = parts.rest, call
         return call, plain.content_bytes
 
-    async def _answer(self, call: CallHead, body: IncomingBody) -> None:
-        entry_id, reply = self._handler.new_reply(call, self)
+    def _go_on(self, rest: Rest | None) -> None:
+        """Run what has to be waited for; without it the call runs by callbacks."""
+        if rest is not None:
+            self._task = self._loop.create_task(self._run(rest))
+
+    async def _run(self, rest: Rest) -> None:
         try:
-            await self._handler.answer(call, entry_id, body, reply)
+            await rest
         finally:
             self._task = None
-            self._body = None
-            self.listener = None
-        self._go_on(reply, body)
+            self._end(None)
 
-    def _go_on(self, reply: ClientReply, body: IncomingBody) -> None:
+    def _end(self, rest: Rest | None) -> None:
+        """The call has ended, but for the rest of it."""
+        if rest is not None:
+            self._go_on(rest)
+            return
+        turn, self._turn = self._turn, None
+        self.listener = None
         transport = self.transport
-        if transport is None or transport.is_closing():
+        if turn is None or transport is None or transport.is_closing():
             return
         self.idle_since_s = self._loop.time()
-        if not body.is_whole:
+        if not turn.body.is_whole:
             # Closed at once, the client might never read what it was told.
             self._is_lingering = True
-            body.drop()
+            turn.body.drop()
             self._loop.call_later(LINGERING_S, transport.close)
             return
-        if not (reply.keeps_alive and self.takes_more):
+        if not (turn.reply.keeps_alive and self.takes_more):
             transport.close()
             return
         if self._is_held:

@@ -1,13 +1,16 @@
 """Model calls whose head was read by ourselves, from their body to the end of their answer."""
 
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any
+
 import structlog
 
 from gateway.auth.directory import KeyDirectory
 from gateway.domain.clock import Clock
 from gateway.domain.errors import ClientGoneError, GatewayError
-from gateway.domain.identity import Principal
-from gateway.domain.ids import EntryId, new_entry_id
-from gateway.edge.call_connection import CallConnection
+from gateway.domain.ids import new_entry_id
+from gateway.edge.call_connection import CallConnection, CallTurn, Rest
 from gateway.edge.call_head import CallHead, read_call_head
 from gateway.edge.incoming_body import IncomingBody
 from gateway.edge.refusal import FAILED, refusal
@@ -55,54 +58,84 @@ class CallEdge:
     def takes_body_of(self, content_bytes: int) -> bool:
         return content_bytes <= self._body_bytes_max
 
-    def new_reply(self, head: CallHead, connection: CallConnection) -> tuple[EntryId, ClientReply]:
+    def new_turn(self, head: CallHead, connection: CallConnection, body: IncomingBody) -> CallTurn:
         entry_id = new_entry_id(self._clock)
         own = [("x-gateway-request-id", entry_id), *head.own_headers]
-        return entry_id, ClientReply(connection, own_headers=own)
+        return CallTurn(head, entry_id, body, ClientReply(connection, own_headers=own))
 
-    async def answer(
-        self, head: CallHead, entry_id: EntryId, body: IncomingBody, reply: ClientReply
-    ) -> None:
-        principal = None
+    def begin(
+        self, turn: CallTurn, on_end: Callable[[Rest | None], None]
+    ) -> Coroutine[Any, Any, None] | None:
+        head = turn.head
+        turn.principal = self._keys.find_hash(head.key_hash)
+        if turn.principal is None or not turn.body.is_whole:
+            return self._answer(turn)
         try:
-            principal = self._keys.find_hash(head.key_hash)
-            if principal is None:
-                principal = await self._keys.authenticate(head.key)
-            call = head.call(entry_id, principal, await body.whole())
-            await self._proxy.serve(call, reply)
-            await reply.flush()
-        except ClientGoneError:
-            reply.close_after()
-        except GatewayError as error:
-            await self._refuse(error, head, entry_id, body, reply, principal)
+            rest = self._proxy.begin(
+                head.call(turn.entry_id, turn.principal, turn.body.pieces_joined()),
+                turn.reply,
+                lambda error: on_end(self._after(turn, error)),
+            )
         except Exception as exc:  # noqa: BLE001 - the outermost place; nothing may leave unanswered.
-            _log.error("request.failed", entry_id=entry_id, error=type(exc).__name__, exc_info=exc)
+            return self._failed(turn, exc)
+        return None if rest is None else self._rest(turn, rest)
+
+    async def _answer(self, turn: CallTurn) -> None:
+        """The same for a call whose key or whose body has to be waited for."""
+        try:
+            if turn.principal is None:
+                turn.principal = await self._keys.authenticate(turn.head.key)
+            call = turn.head.call(turn.entry_id, turn.principal, await turn.body.whole())
+            await self._proxy.serve(call, turn.reply)
+            await turn.reply.flush()
+        except Exception as exc:  # noqa: BLE001 - as above.
+            await self._failed(turn, exc)
+
+    async def _rest(self, turn: CallTurn, rest: Rest) -> None:
+        try:
+            await rest
+            await turn.reply.flush()
+        except Exception as exc:  # noqa: BLE001 - as above.
+            await self._failed(turn, exc)
+
+    def _after(self, turn: CallTurn, error: GatewayError | None) -> Rest | None:
+        """What is left to do once the exchange has ended."""
+        if error is not None:
+            return self._failed(turn, error)
+        return None if turn.reply.is_sent else self._flush(turn)
+
+    async def _flush(self, turn: CallTurn) -> None:
+        try:
+            await turn.reply.flush()
+        except ClientGoneError:
+            turn.reply.close_after()
+
+    async def _failed(self, turn: CallTurn, exc: Exception) -> None:
+        reply = turn.reply
+        if isinstance(exc, ClientGoneError):
+            reply.close_after()
+            return
+        if not isinstance(exc, GatewayError):
+            _log.error(
+                "request.failed", entry_id=turn.entry_id, error=type(exc).__name__, exc_info=exc
+            )
             if reply.has_started:
                 reply.abort()
-            else:
-                failure = GatewayError(FAILED)
-                await self._refuse(failure, head, entry_id, body, reply, principal)
+                return
+            exc = GatewayError(FAILED)
+        self._refuse(turn, exc)
+        await self._flush(turn)
 
-    async def _refuse(
-        self,
-        error: GatewayError,
-        head: CallHead,
-        entry_id: EntryId,
-        body: IncomingBody,
-        reply: ClientReply,
-        principal: Principal | None,
-    ) -> None:
-        if principal is not None and reply.budget is None:
-            view = self._proxy.known_budget_view(principal.team_id)
+    def _refuse(self, turn: CallTurn, error: GatewayError) -> None:
+        reply = turn.reply
+        if turn.principal is not None and reply.budget is None:
+            view = self._proxy.known_budget_view(turn.principal.team_id)
             if view is not None:
                 reply.set_budget(view)
-        if not body.is_whole:
+        if not turn.body.is_whole:
             # A body that nobody reads is never taken for the next request.
             reply.close_after()
-        answer = refusal(error, head.dialect, entry_id)
+        answer = refusal(error, turn.head.dialect, turn.entry_id)
         headers = [*answer.headers, ("Content-Type", "application/json")]
-        try:
+        with suppress(ClientGoneError):
             reply.answer(answer.status, headers, answer.body)
-            await reply.flush()
-        except ClientGoneError:
-            reply.close_after()

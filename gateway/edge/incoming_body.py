@@ -51,6 +51,10 @@ class IncomingBody:
         """
         if self._missing_bytes:
             await self._arrival()
+        return self.pieces_joined()
+
+    def pieces_joined(self) -> bytes:
+        """What is there of it."""
         pieces = self._pieces
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 

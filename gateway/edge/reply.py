@@ -163,6 +163,13 @@ class ClientReply:
         """Tell the client that the connection takes no other request."""
         self._keeps_alive = False
 
+    @property
+    def is_sent(self) -> bool:
+        """All of it has gone out, or never will; nobody hears of the connection any more."""
+        self._connection.listener = None
+        transport = self._transport
+        return transport is None or transport.is_closing() or transport.get_write_buffer_size() == 0
+
     async def flush(self) -> None:
         """Wait until the client has taken the answer, and cut one that does not.
 

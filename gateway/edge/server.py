@@ -1,6 +1,7 @@
 """The servers behind the listeners: aiohttp's, and for clients our own connections before it."""
 
 import asyncio
+from contextlib import suppress
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
@@ -107,9 +108,10 @@ class ClientServer(QuietServer):
         await asyncio.gather(self._end_calls(timeout), super().shutdown(timeout))
 
     async def _end_calls(self, timeout_s: float | None) -> None:
-        tasks = [one.task for one in self._calls if one.task is not None]
-        if tasks:
-            await asyncio.wait(tasks, timeout=timeout_s)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while not all(one.is_idle for one in self._calls):  # noqa: ASYNC110 - once a process.
+                    await asyncio.sleep(_POLL_S)
         for connection in list(self._calls):
             connection.abort()
 

@@ -51,6 +51,12 @@ class UpstreamRequest(Value, frozen=True, kw_only=True):
     def provider(self) -> str:
         return self.destination.provider.name
 
+    def outgoing_now(self) -> OutgoingRequest | None:
+        """What goes out; None where it has to be signed first."""
+        if self.signer is not None:
+            return None
+        return OutgoingRequest(url=self.url, query=self.query, headers=self.headers, body=self.body)
+
     async def outgoing(self) -> OutgoingRequest:
         """Signed where the provider wants that: the signature covers what goes out, and when."""
         headers = self.headers

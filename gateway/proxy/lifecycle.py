@@ -3,16 +3,21 @@
 auth (done at the edge) -> guard -> hold -> transform -> upstream -> meter -> settlement
 """
 
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
 from msgspec.structs import replace
 
 from gateway.domain.budget import Admission, BudgetView
 from gateway.domain.entry import Hold
+from gateway.domain.errors import GatewayError
 from gateway.domain.ids import TeamId
 from gateway.pricing.bounds import HoldBounds
 from gateway.proxy.call import Call
 from gateway.proxy.exchange_plan import UpstreamRequest
 from gateway.proxy.preparation import Preparation, Route
-from gateway.proxy.pump import Pump
+from gateway.proxy.pump import OnEnd, Pump
 from gateway.proxy.refusal import budget_exceeded
 from gateway.proxy.relays import DRAIN_TIMEOUT_S, STALL_TIMEOUT_S, Relays
 from gateway.proxy.reply import Reply
@@ -47,35 +52,45 @@ class Proxy:
         Raises:
             GatewayError: nothing has been sent to the client; the edge answers for us.
         """
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def end(error: GatewayError | None) -> None:
+            if ended.done():
+                return
+            if error is None:
+                ended.set_result(None)
+            else:
+                ended.set_exception(error)
+
+        rest = self.begin(call, reply, end)
+        await (ended if rest is None else rest)
+
+    def begin(self, call: Call, reply: Reply, on_end: OnEnd) -> Coroutine[Any, Any, None] | None:
+        """Take a call as far as nobody has to be waited for; the rest is in the coroutine.
+
+        Without one the call is on its way, and `on_end` is told of its end.
+
+        Raises:
+            GatewayError: as `serve`.
+        """
         called_s = self._books.clock.monotonic_s()
         # All that may refuse the request comes before the hold, so that a hold is never orphaned.
         route = self._preparation.route(call)
         if route.destination.provider.is_simulated:
             reply.set_simulated()
         if call.is_token_count:
-            reply.set_budget(await self.budget_view(call.principal.team_id))
-            request = self._preparation.count_request(call, route)
-            await self._relay(request, reply, None)
-            return
-        admission = await self._admit(call, route, reply)
-        hold = self._hold(call, route, admission)
-        try:
-            self._books.journal.append_hold(hold)
-            prepared = self._preparation.request(call, route, admission)
-        except BaseException:
-            self._books.journal.append_release(hold.entry_id)
-            self._books.desk.released(hold)
-            raise
-        open_hold = OpenHold(
-            hold=hold,
-            call=call,
-            facts=prepared.request.facts,
-            destination=route.destination,
-            breakpoints_upgraded=prepared.breakpoints_upgraded,
-            books=self._books,
+            return self._count(call, route, reply)
+        bounds = self._bounds(route)
+        admission = self._books.desk.admit(
+            call.principal.team_id,
+            expected_pico_usd=bounds.expected_pico_usd,
+            worst_pico_usd=bounds.worst_pico_usd,
+            is_override=_is_override(call),
         )
-        self._books.metrics.added_latency(open_hold.started_s - called_s)
-        await self._relay(prepared.request, reply, open_hold)
+        if admission is None:
+            return self._admit_and_relay(call, route, bounds, reply, called_s)
+        pump = self._held(call, route, admission, reply, called_s)
+        return None if pump.start(on_end) else pump.run()
 
     async def budget_view(self, team_id: TeamId) -> BudgetView:
         """A team's budget as the guard sees it, read where memory is older than a second."""
@@ -85,30 +100,50 @@ class Proxy:
         """The same from memory alone, for the headers of an error."""
         return self._books.desk.view(team_id)
 
-    async def _admit(self, call: Call, route: Route, reply: Reply) -> Admission:
-        books = self._books
-        bounds = self._bounds(route, route.destination)
-        if route.fallback is not None:
-            other = self._bounds(route, route.fallback)
-            bounds = HoldBounds(
-                expected_pico_usd=max(bounds.expected_pico_usd, other.expected_pico_usd),
-                worst_pico_usd=max(bounds.worst_pico_usd, other.worst_pico_usd),
-            )
-        team_id = call.principal.team_id
-        is_override = call.wants_override and call.principal.may_override_budget
-        admission = books.desk.admit(
-            team_id,
+    async def _count(self, call: Call, route: Route, reply: Reply) -> None:
+        reply.set_budget(await self.budget_view(call.principal.team_id))
+        request = self._preparation.count_request(call, route)
+        await self._pump(request, reply, None).run()
+
+    async def _admit_and_relay(
+        self, call: Call, route: Route, bounds: HoldBounds, reply: Reply, called_s: float
+    ) -> None:
+        admission = await self._books.desk.admit_after_sync(
+            call.principal.team_id,
             expected_pico_usd=bounds.expected_pico_usd,
             worst_pico_usd=bounds.worst_pico_usd,
-            is_override=is_override,
+            is_override=_is_override(call),
         )
-        if admission is None:
-            admission = await books.desk.admit_after_sync(
-                team_id,
-                expected_pico_usd=bounds.expected_pico_usd,
-                worst_pico_usd=bounds.worst_pico_usd,
-                is_override=is_override,
-            )
+        await self._held(call, route, admission, reply, called_s).run()
+
+    def _held(
+        self, call: Call, route: Route, admission: Admission, reply: Reply, called_s: float
+    ) -> Pump:
+        """The exchange of a call that is admitted, with its hold in the journal."""
+        books = self._books
+        self._heed(call, admission, reply)
+        hold = self._hold(call, route, admission)
+        try:
+            books.journal.append_hold(hold)
+            prepared = self._preparation.request(call, route, admission)
+        except BaseException:
+            books.journal.append_release(hold.entry_id)
+            books.desk.released(hold)
+            raise
+        open_hold = OpenHold(
+            hold=hold,
+            call=call,
+            facts=prepared.request.facts,
+            destination=route.destination,
+            breakpoints_upgraded=prepared.breakpoints_upgraded,
+            books=books,
+        )
+        books.metrics.added_latency(open_hold.started_s - called_s)
+        return self._pump(prepared.request, reply, open_hold)
+
+    def _heed(self, call: Call, admission: Admission, reply: Reply) -> None:
+        """Say what the guard decided; refuse where it refuses."""
+        books = self._books
         reply.set_budget(admission.view)
         books.metrics.guard_decision(
             admission.view.status,
@@ -118,9 +153,18 @@ class Proxy:
         if not admission.is_admitted:
             now_s = books.clock.now().timestamp()
             raise budget_exceeded(call.principal.team_name, admission, now_s=now_s)
-        return admission
 
-    def _bounds(self, route: Route, destination: Destination) -> HoldBounds:
+    def _bounds(self, route: Route) -> HoldBounds:
+        bounds = self._bounds_at(route, route.destination)
+        if route.fallback is None:
+            return bounds
+        other = self._bounds_at(route, route.fallback)
+        return HoldBounds(
+            expected_pico_usd=max(bounds.expected_pico_usd, other.expected_pico_usd),
+            worst_pico_usd=max(bounds.worst_pico_usd, other.worst_pico_usd),
+        )
+
+    def _bounds_at(self, route: Route, destination: Destination) -> HoldBounds:
         facts = route.facts.for_model(destination.model)
         if facts.cache_ttls:
             # Save Mode may turn each of the client's breakpoints into a one-hour write.
@@ -147,14 +191,15 @@ class Proxy:
             is_leased=admission.is_leased,
         )
 
-    async def _relay(
-        self, request: UpstreamRequest, reply: Reply, open_hold: OpenHold | None
-    ) -> None:
-        pump = Pump(
+    def _pump(self, request: UpstreamRequest, reply: Reply, open_hold: OpenHold | None) -> Pump:
+        return Pump(
             request=request,
             reply=reply,
             upstream=self._upstream,
             open_hold=open_hold,
             relays=self.relays,
         )
-        await pump.run()
+
+
+def _is_override(call: Call) -> bool:
+    return call.wants_override and call.principal.may_override_budget

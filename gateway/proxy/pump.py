@@ -17,13 +17,15 @@ from gateway.domain.errors import (
 from gateway.proxy.bill import Bill
 from gateway.proxy.exchange_plan import UpstreamRequest, asks_for_fallback, may_be_billing_block
 from gateway.proxy.passage import Passage, Refusal
-from gateway.proxy.relays import DRAIN_BYTES_MAX, GRACE_S, Relays
+from gateway.proxy.relays import GRACE_S, Drain, Relays
 from gateway.proxy.reply import Reply
 from gateway.proxy.settlement import OpenHold
 from gateway.upstream.answer import Exchange, Upstream
 from gateway.wire.http1 import ResponseHead
 
 _log = structlog.get_logger("gateway.relay")
+OnEnd = Callable[[GatewayError | None], None]
+"""Told of the end of an exchange: None, or why nothing has reached the client."""
 
 
 class Pump:
@@ -55,10 +57,35 @@ class Pump:
         self._passes_through = False
         self._error: GatewayError | None = None
         self._client_is_gone = False
-        self._has_drain = False
-        self._drained_bytes = 0
+        self._drain: Drain | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._on_end: OnEnd | None = None
         self._is_over = False
+
+    def start(self, on_end: OnEnd) -> bool:
+        """Send the request at once, if a connection is at hand; else nothing is done, and False.
+
+        `on_end` is called once the answer has ended, in a turn of the loop of its own.
+        """
+        request = self._request
+        if request.fallback is not None:
+            # Which of two answers it will be has to be waited for.
+            return False
+        try:
+            outgoing = request.outgoing_now()
+            if outgoing is None:
+                return False
+            self._reply.listen(self)
+            self._exchange = self._upstream.send_now(outgoing, self)
+        except GatewayError:
+            # It comes again in `run`, which ends what is to be ended.
+            return False
+        if self._exchange is None:
+            return False
+        self._next = None
+        self._on_end = on_end
+        self._relays.add(self)
+        return True
 
     async def run(self) -> None:
         """Relay until the answer has ended or the caller is cancelled, which says: client gone.
@@ -190,7 +217,9 @@ class Pump:
         if (is_last or bill.is_complete) and not bill.is_known:
             bill.settle(client_aborted=self._client_is_gone)
         if self._client_is_gone:
-            self._drained(len(payload), is_last=is_last)
+            drain = self._drain
+            if is_last or bill.is_known or drain is None or drain.is_full_with(payload):
+                self._leave()
             return
         assert self._passage is not None
         self._passage.write(framed, payload, is_last=is_last)
@@ -232,8 +261,8 @@ class Pump:
     def _hear_out(self) -> None:
         assert self._exchange is not None
         self._exchange.resume()
-        self._has_drain = not self._bill.is_known and self._relays.take_drain()
-        if not self._has_drain:
+        self._drain = None if self._bill.is_known else self._relays.new_drain()
+        if self._drain is None:
             self._leave()
             return
         # An answer that is no stream comes all at once, and its usage with it.
@@ -241,11 +270,6 @@ class Pump:
         is_worth_waiting = runs_on or not self._request.facts.is_streaming
         delay_s = self._relays.gone_client_timeout_s if is_worth_waiting else GRACE_S
         self._start_timer(delay_s, self._leave)
-
-    def _drained(self, piece_bytes: int, *, is_last: bool) -> None:
-        self._drained_bytes += piece_bytes
-        if is_last or self._bill.is_known or self._drained_bytes > DRAIN_BYTES_MAX:
-            self._leave()
 
     def _leave(self) -> None:
         """Stop hearing the provider, for a client that has gone."""
@@ -278,13 +302,16 @@ class Pump:
         self._passes_through = False
         self._exchange = None  # Which holds this: nothing is left for a garbage collection.
         self._stop_timer()
-        if self._has_drain:
-            self._relays.give_drain_back()
+        if self._drain is not None:
+            self._drain.end()
         self._relays.remove(self)
         self._wake()
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
+        if self._on_end is not None:
+            on_end, self._on_end = self._on_end, None
+            asyncio.get_running_loop().call_soon(on_end, self._error)
+        elif self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     def _start_timer(self, delay_s: float, on_due: Callable[[], None]) -> None:

@@ -51,14 +51,14 @@ class Relays:
         if not self._running:
             self._is_empty.set()
 
-    def take_drain(self) -> bool:
+    def new_drain(self) -> "Drain | None":
         """A place among those that are heard out for a client that has gone, if one is free."""
         if self._free_drains == 0:
-            return False
+            return None
         self._free_drains -= 1
-        return True
+        return Drain(self)
 
-    def give_drain_back(self) -> None:
+    def drain_ended(self) -> None:
         self._free_drains += 1
 
     async def drain(self, timeout_s: float) -> None:
@@ -69,3 +69,21 @@ class Relays:
         except TimeoutError:
             for relay in list(self._running):
                 relay.interrupt()
+
+
+class Drain:
+    """One provider heard out for a client that has gone, and how much it has said since."""
+
+    __slots__ = ("_bytes", "_relays")
+
+    def __init__(self, relays: Relays) -> None:
+        self._relays = relays
+        self._bytes = 0
+
+    def is_full_with(self, payload: bytes) -> bool:
+        """Enough was heard, this piece included."""
+        self._bytes += len(payload)
+        return self._bytes > DRAIN_BYTES_MAX
+
+    def end(self) -> None:
+        self._relays.drain_ended()
