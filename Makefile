@@ -56,6 +56,10 @@ bench: setup ## what the product costs beside a bare relay, nginx and envoy; wri
 bench-admission: setup ## what admission, hold and journal add before a request goes up
 	$(BIN)/python -m bench.admission
 
+SOAK ?= 1000000
+soak: setup ## a request's memory: resident size and open files over SOAK requests
+	$(BIN)/python -m bench.soak --requests $(SOAK)
+
 bench-gate: setup ## fail where the product's CPU against a bare relay's has grown (bench/gate.json)
 	$(BIN)/python -m bench.gate
 
@@ -97,4 +101,4 @@ lock: ## resolve the lock files anew (needs uv)
 clean: ## remove the environment and what was built; data in ./var stays
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup run demo test test-fast check fmt migrate bench bench-admission bench-gate cap-trials kill-test nth-kill outage-test bench-scale recordings prices docs lock clean
+.PHONY: help setup run demo test test-fast check fmt migrate bench bench-admission bench-gate soak cap-trials kill-test nth-kill outage-test bench-scale recordings prices docs lock clean

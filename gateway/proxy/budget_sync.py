@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from typing import TypeVar
 
 import structlog
@@ -168,7 +169,7 @@ class BudgetSync:
         """Read what is wanted; False where there was no answer."""
         wanted = {
             team_id: self._reading.pop(team_id)
-            for team_id in list(self._reading)[:_TEAMS_A_READING]
+            for team_id in list(islice(self._reading, _TEAMS_A_READING))
         }
         now = self._clock.now()
         # Opened before the question, so that a change notified meanwhile is not missed.

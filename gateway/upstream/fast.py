@@ -18,7 +18,7 @@ from gateway.domain.errors import (
     UpstreamUnreachableError,
 )
 from gateway.upstream.answer import AnswerListener, Exchange, OutgoingRequest
-from gateway.upstream.connection import ModelConnection, ModelConnector
+from gateway.upstream.connection import KEEPALIVE_S, ModelConnection, ModelConnector
 from gateway.upstream.idle import IdleConnections
 from gateway.upstream.wheel import DeadlineWheel
 from gateway.wire.http1 import Framing, FramingError, HeadReader, ResponseHead
@@ -41,6 +41,7 @@ class FastUpstream:
         wheel: DeadlineWheel,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         idle_timeout_s: float = IDLE_TIMEOUT_S,
+        keepalive_s: float = KEEPALIVE_S,
         connector: ModelConnector | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
@@ -52,7 +53,7 @@ class FastUpstream:
         self._timeout = aiohttp.ClientTimeout(
             total=None, connect=connect_timeout_s, sock_connect=connect_timeout_s
         )
-        self._idle = IdleConnections(wheel)
+        self._idle = IdleConnections(wheel, keepalive_s=keepalive_s)
         self._origins: dict[str, _Origin] = {}
 
     def send_now(self, request: OutgoingRequest, listener: AnswerListener) -> Exchange | None:
