@@ -18,6 +18,7 @@ from bench.processes import (
     Cores,
     cpu_s,
     free_port,
+    lower,
     pin,
     split_database,
     start,
@@ -189,6 +190,8 @@ def _gateway(name: str, place: Place) -> Running:
             _set_cap(environment)
         _, database = split_database(tree(process.pid))
         pin(database, place.cores.others)
+        # The load generator must not wait for it: what it waits for is taken for the gateway's.
+        lower(database)
     except BaseException:
         stop(process)
         raise

@@ -32,10 +32,12 @@ class StreamMeter:
         "_reading",
         "_sampler",
         "has_first_token",
+        "is_complete",
     )
 
     def __init__(self, reading: Reading, *, event_bytes_max: int = EVENT_BYTES_MAX) -> None:
         self.has_first_token = False
+        self.is_complete = False
         self._event_bytes_max = event_bytes_max
         self._reading = reading
         self._needles = reading.needles
@@ -45,10 +47,6 @@ class StreamMeter:
         self._place = 0
         self._losses_at_usage = 0
         self._measured: Measurement | None = None
-
-    @property
-    def is_complete(self) -> bool:
-        return self._reading.is_ended
 
     def feed(self, piece: bytes) -> None:
         if len(piece) <= self._event_bytes_max:
@@ -73,15 +71,21 @@ class StreamMeter:
 
     def _scan(self, blocks: bytes) -> None:
         first_content = None if self.has_first_token else self._content_span(blocks)
+        spans = None if first_content is None else {first_content}
         # From the end, because CPython searches three times faster that way.
         search = blocks.rfind
         for needle in self._needles:
-            if search(needle) >= 0:
-                self._read_events(blocks, first_content)
-                break
-        else:
-            if first_content is not None:
-                self._read_event(blocks[slice(*first_content)])
+            index = search(needle)
+            while index >= 0:
+                span = event_span(blocks, index)
+                if spans is None:
+                    spans = {span}
+                else:
+                    spans.add(span)
+                index = search(needle, 0, span[0])
+        if spans is not None:
+            for start, end in sorted(spans):
+                self._read_event(blocks[start:end])
         place = self._place
         self._place = end = place + len(blocks)
         if end > self._sampler.next_at:
@@ -100,28 +104,18 @@ class StreamMeter:
                     return start, end
         return None
 
-    def _read_events(self, blocks: bytes, also: tuple[int, int] | None) -> None:
-        """Decode the events that a needle found, in their order."""
-        spans = set() if also is None else {also}
-        for needle in self._needles:
-            index = blocks.rfind(needle)
-            while index >= 0:
-                span = event_span(blocks, index)
-                spans.add(span)
-                index = blocks.rfind(needle, 0, span[0])
-        for start, end in sorted(spans):
-            self._read_event(blocks[start:end])
-
     def _read_event(self, block: bytes) -> None:
         data = parse_event(block).data
         if data == _DONE:
             self._reading.take_done()
+            self.is_complete = self._reading.is_ended
             return
         document = _object_in(data)
         if document is None:
             return
         count = self._reading.usage_count
         self._reading.take_event(document, data)
+        self.is_complete = self._reading.is_ended
         if self._reading.usage_count != count:
             self._losses_at_usage = self._framer.losses
 
