@@ -99,23 +99,7 @@ async def serving(
             clock=clock,
         )
         readiness = Readiness()
-        routes = RouteTable(config.policy.products)
-        edge = ClientEdge(
-            routes=routes,
-            keys=ledger.keys,
-            proxy=proxy,
-            information=information,
-            readiness=readiness,
-            clock=clock,
-            body_bytes_max=config.listen.body_bytes_max,
-        )
-        calls = CallEdge(
-            routes=routes,
-            keys=ledger.keys,
-            proxy=proxy,
-            clock=clock,
-            body_bytes_max=config.listen.body_bytes_max,
-        )
+        edge, calls = _edges(config, ledger, proxy, information, readiness, clock)
         admin_url = await listen_for_admins(
             stack, config, ledger, metrics, readiness, path=admin_path
         )
@@ -169,3 +153,33 @@ async def _upstream(
         upstream = await open_upstream(wheel=wheel, idle_timeout_s=timeouts.upstream_idle_s)
     stack.push_async_callback(upstream.close)
     return upstream
+
+
+def _edges(
+    config: Config,
+    ledger: Ledger,
+    proxy: Proxy,
+    information: Information,
+    readiness: Readiness,
+    clock: Clock,
+) -> tuple[ClientEdge, CallEdge]:
+    """What answers requests that the framework has read, and calls that we have read ourselves."""
+    routes = RouteTable(config.policy.products)
+    body_bytes_max = config.listen.body_bytes_max
+    edge = ClientEdge(
+        routes=routes,
+        keys=ledger.keys,
+        proxy=proxy,
+        information=information,
+        readiness=readiness,
+        clock=clock,
+        body_bytes_max=body_bytes_max,
+    )
+    calls = CallEdge(
+        routes=routes,
+        keys=ledger.keys,
+        proxy=proxy,
+        clock=clock,
+        body_bytes_max=body_bytes_max,
+    )
+    return edge, calls

@@ -234,6 +234,10 @@ class CallConnection(asyncio.Protocol):
     async def _run(self, rest: Rest) -> None:
         try:
             await rest
+        except BaseException:
+            # Cancelled: the client has gone, or nobody is to wait for an answer any more.
+            self.abort()
+            raise
         finally:
             self._task = None
             self._end(None)

@@ -15,9 +15,10 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.ids import TeamId
 from gateway.pricing.bounds import HoldBounds
 from gateway.proxy.call import Call
+from gateway.proxy.exchange_end import OnEnd
 from gateway.proxy.exchange_plan import UpstreamRequest
 from gateway.proxy.preparation import Preparation, Route
-from gateway.proxy.pump import OnEnd, Pump
+from gateway.proxy.pump import Pump
 from gateway.proxy.refusal import budget_exceeded
 from gateway.proxy.relays import DRAIN_TIMEOUT_S, STALL_TIMEOUT_S, Relays
 from gateway.proxy.reply import Reply

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
 
 import structlog
 
@@ -15,6 +14,7 @@ from gateway.domain.errors import (
     UpstreamUnreachableError,
 )
 from gateway.proxy.bill import Bill
+from gateway.proxy.exchange_end import ExchangeEnd, OnEnd, OneTimer
 from gateway.proxy.exchange_plan import UpstreamRequest, asks_for_fallback, may_be_billing_block
 from gateway.proxy.passage import Passage, Refusal
 from gateway.proxy.relays import GRACE_S, Drain, Relays
@@ -24,8 +24,6 @@ from gateway.upstream.answer import Exchange, Upstream
 from gateway.wire.http1 import ResponseHead
 
 _log = structlog.get_logger("gateway.relay")
-OnEnd = Callable[[GatewayError | None], None]
-"""Told of the end of an exchange: None, or why nothing has reached the client."""
 
 
 class Pump:
@@ -51,15 +49,14 @@ class Pump:
         self._relays = relays
         self._exchange: Exchange | None = None
         self._next: UpstreamRequest | None = request
-        self._waiter: asyncio.Future[None] | None = None
+        self._end = ExchangeEnd()
         self._refusal: Refusal | None = None
         self._passage: Passage | None = None
         self._passes_through = False
         self._error: GatewayError | None = None
         self._client_is_gone = False
         self._drain: Drain | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._on_end: OnEnd | None = None
+        self._timer = OneTimer()
         self._is_over = False
 
     def start(self, on_end: OnEnd) -> bool:
@@ -83,7 +80,7 @@ class Pump:
         if self._exchange is None:
             return False
         self._next = None
-        self._on_end = on_end
+        self._end.promise(on_end)
         self._relays.add(self)
         return True
 
@@ -118,14 +115,14 @@ class Pump:
     async def _ask(self, request: UpstreamRequest) -> None:
         """Send one request and wait until its answer has ended, or another one is tried."""
         outgoing = await request.outgoing()
-        self._waiter = asyncio.get_running_loop().create_future()
+        ended = self._end.expect()
         try:
             self._exchange = await self._upstream.send(outgoing, self)
         except UpstreamUnreachableError as error:
             self.answer_failed(error)
         if self._client_is_gone and not self._is_over:
             self._hear_out()
-        await self._waiter
+        await ended
 
     def head_received(self, head: ResponseHead, *, is_followed: bool = False) -> None:
         has_fallback = self._request.fallback is not None
@@ -183,7 +180,7 @@ class Pump:
             return
         self._request = self._next = fallback
         self._bill.rerouted(fallback)
-        self._wake()
+        self._end.tell(self._error)
 
     def _peek(self, refusal: Refusal) -> None:
         if refusal.is_undecided:
@@ -230,12 +227,12 @@ class Pump:
         if self._client_is_gone or self._is_over or self._exchange is None:
             return
         self._exchange.pause()
-        self._start_timer(self._relays.stalled_client_timeout_s, self._client_stalls)
+        self._timer.start(self._relays.stalled_client_timeout_s, self._client_stalls)
 
     def client_has_room(self) -> None:
         if self._client_is_gone or self._is_over or self._exchange is None:
             return
-        self._stop_timer()
+        self._timer.stop()
         self._exchange.resume()
 
     def client_is_gone(self) -> None:
@@ -244,7 +241,7 @@ class Pump:
             return
         self._client_is_gone = True
         self._passes_through = False
-        self._stop_timer()
+        self._timer.stop()
         if self._exchange is not None:
             self._hear_out()
 
@@ -269,7 +266,7 @@ class Pump:
         runs_on = self._request.destination.provider.spec.bills_after_abort
         is_worth_waiting = runs_on or not self._request.facts.is_streaming
         delay_s = self._relays.gone_client_timeout_s if is_worth_waiting else GRACE_S
-        self._start_timer(delay_s, self._leave)
+        self._timer.start(delay_s, self._leave)
 
     def _leave(self) -> None:
         """Stop hearing the provider, for a client that has gone."""
@@ -301,27 +298,11 @@ class Pump:
         self._is_over = True
         self._passes_through = False
         self._exchange = None  # Which holds this: nothing is left for a garbage collection.
-        self._stop_timer()
+        self._timer.stop()
         if self._drain is not None:
             self._drain.end()
         self._relays.remove(self)
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._on_end is not None:
-            on_end, self._on_end = self._on_end, None
-            asyncio.get_running_loop().call_soon(on_end, self._error)
-        elif self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    def _start_timer(self, delay_s: float, on_due: Callable[[], None]) -> None:
-        self._stop_timer()
-        self._timer = asyncio.get_running_loop().call_later(delay_s, on_due)
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._end.tell(self._error)
 
     def _settle(self, error: str, status: int = 0) -> None:
         self._bill.settle(client_aborted=self._client_is_gone, error=error, status=status)

@@ -9,8 +9,9 @@ from typing import Any, Literal
 from typing_extensions import override
 
 Fault = Literal["cancel", "late cancel", "exception", "kill"]
-# The task in which aiohttp runs our handler, and which it cancels when a client leaves.
-_SERVING = "RequestHandler._handle_request"
+# The tasks that answer a request: aiohttp's, and that of a connection of our own. Both are cancelled
+# when a client leaves.
+_SERVING = ("RequestHandler._handle_request", "CallConnection._run")
 
 
 class InjectedError(Exception):

@@ -12,7 +12,7 @@ from scripts.kill_clients import make_credentials
 from tests.fakes.nth_step import NthStep
 from tests.fakes.provider import FakeProvider
 from tests.fakes.raw_client import request
-from tests.fakes.roads import ROADS, call, environment, make_team
+from tests.fakes.roads import BY_THE_FRAMEWORK, ROADS, call, environment, make_team
 from tests.fixtures.gateway import assert_books_are_in_order
 
 pytestmark = pytest.mark.timeout(180)
@@ -101,9 +101,10 @@ def assert_booked(road, answer, received, row):
         assert row is None
 
 
+@pytest.mark.parametrize("more", [[], BY_THE_FRAMEWORK], ids=["ours", "the framework's"])
 @pytest.mark.parametrize("road", ROADS, ids=lambda road: road.name)
 async def test_a_fault_at_any_step_ends_the_hold_once(
-    database_url, database, provider, tmp_path, steps, road
+    database_url, database, provider, tmp_path, steps, road, more
 ):
     """Goal: whatever happens to a request, its money is right and its client is not deceived.
 
@@ -113,7 +114,7 @@ async def test_a_fault_at_any_step_ends_the_hold_once(
         tasks = lasting_tasks()
         team_id = await make_team(database, road)
         (first,) = await make_credentials(database, [team_id], 1)
-        expected = await call(running.url, road, first)
+        expected = await call(running.url, road, first, more)
         assert expected.status == road.status
         assert expected.is_whole or road.leaves
         whole = road.whole or expected.body
@@ -124,7 +125,7 @@ async def test_a_fault_at_any_step_ends_the_hold_once(
                 (credential,) = await make_credentials(database, [team_id], 1)
                 before = len(provider.requests)
                 steps.arm(fault, number)
-                answer = await call(running.url, road, credential)
+                answer = await call(running.url, road, credential, more)
                 await settled(running)
                 steps.disarm()
                 assert_heard(road, answer, whole)
@@ -140,7 +141,7 @@ async def test_a_fault_at_any_step_ends_the_hold_once(
             await asyncio.sleep(0.02)
         assert lasting_tasks() <= tasks
         # The team serves on, whatever was done to its requests.
-        assert (await call(running.url, road, first)).status == road.status
+        assert (await call(running.url, road, first, more)).status == road.status
         await settled(running)
     rows = await entries_of(database, [credential for credential, _, _ in tried])
     for credential, answer, received in tried:
