@@ -60,23 +60,15 @@ class Pump:
         self._is_over = False
 
     def start(self, on_end: OnEnd) -> bool:
-        """Send the request at once, if a connection is at hand; else nothing is done, and False.
-
-        `on_end` is called once the answer has ended, in a turn of the loop of its own.
-        """
-        request = self._request
-        if request.fallback is not None:
-            # Which of two answers it will be has to be waited for.
+        """Send the request at once, if a connection is at hand; else nothing is done, and False."""
+        # Which of two answers it will be has to be waited for.
+        outgoing = None if self._request.fallback else self._request.outgoing_now()
+        if outgoing is None:
             return False
-        try:
-            outgoing = request.outgoing_now()
-            if outgoing is None:
-                return False
+        # What is wrong comes again in `run`, which ends what is to be ended.
+        with contextlib.suppress(GatewayError):
             self._reply.listen(self)
             self._exchange = self._upstream.send_now(outgoing, self)
-        except GatewayError:
-            # It comes again in `run`, which ends what is to be ended.
-            return False
         if self._exchange is None:
             return False
         self._next = None
