@@ -19,7 +19,7 @@ def usd(settlements: list[Settlement]) -> Decimal:
 
 async def entry_ids(connection: Connection) -> list[str]:
     rows = await connection.fetch("SELECT entry_id FROM ledger.ledger_entry ORDER BY entry_id")
-    return [row["entry_id"] for row in rows]
+    return [str(row["entry_id"]) for row in rows]
 
 
 async def rows(connection: Connection, columns: str = "*", where: str = "true") -> list[Any]:
