@@ -84,7 +84,7 @@ class KeyDirectory:
     def find(self, key: str) -> Principal | None:
         """The principal from memory alone: one hash, one look-up."""
         # What is not ASCII is no key, and may not even be text.
-        return self._known.find(hash_key(key)) if key.isascii() else None
+        return self.find_hash(hash_key(key)) if key.isascii() else None
 
     def find_hash(self, key_hash: bytes) -> Principal | None:
         """The same where the hash is at hand: one look-up."""

@@ -1,8 +1,7 @@
 """Model calls whose head was read by ourselves, from their body to the end of their answer."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
 import structlog
 
@@ -13,7 +12,7 @@ from gateway.domain.ids import new_entry_id
 from gateway.edge.call_connection import CallConnection, CallTurn, Rest
 from gateway.edge.call_head import CallHead, read_call_head
 from gateway.edge.incoming_body import IncomingBody
-from gateway.edge.refusal import FAILED, refusal
+from gateway.edge.refusal import FAILED, refusal, show_known_budget
 from gateway.edge.reply import ClientReply
 from gateway.edge.routes import RouteTable, Surface
 from gateway.proxy.lifecycle import Proxy
@@ -63,9 +62,7 @@ class CallEdge:
         own = [("x-gateway-request-id", entry_id), *head.own_headers]
         return CallTurn(head, entry_id, body, ClientReply(connection, own_headers=own))
 
-    def begin(
-        self, turn: CallTurn, on_end: Callable[[Rest | None], None]
-    ) -> Coroutine[Any, Any, None] | None:
+    def begin(self, turn: CallTurn, on_end: Callable[[Rest | None], None]) -> Rest | None:
         head = turn.head
         turn.principal = self._keys.find_hash(head.key_hash)
         if turn.principal is None or not turn.body.is_whole:
@@ -128,10 +125,7 @@ class CallEdge:
 
     def _refuse(self, turn: CallTurn, error: GatewayError) -> None:
         reply = turn.reply
-        if turn.principal is not None and reply.budget is None:
-            view = self._proxy.known_budget_view(turn.principal.team_id)
-            if view is not None:
-                reply.set_budget(view)
+        show_known_budget(reply, self._proxy, turn.principal)
         if not turn.body.is_whole:
             # A body that nobody reads is never taken for the next request.
             reply.close_after()

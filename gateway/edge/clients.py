@@ -22,7 +22,7 @@ from gateway.edge.credential import presented_key
 from gateway.edge.framework_connection import reply_to, sent
 from gateway.edge.health import Readiness
 from gateway.edge.information import Information
-from gateway.edge.refusal import FAILED, refusal
+from gateway.edge.refusal import FAILED, refusal, show_known_budget
 from gateway.edge.reply import ClientReply
 from gateway.edge.routes import Match, RouteTable, Surface
 from gateway.proxy.lifecycle import Proxy
@@ -125,10 +125,7 @@ class ClientEdge:
         return web.Response(body=body, content_type="application/json", headers=reply.headers([]))
 
     def _refuse(self, request: web.BaseRequest, error: GatewayError, turn: "_Turn") -> web.Response:
-        if turn.principal is not None and turn.reply.budget is None:
-            view = self._proxy.known_budget_view(turn.principal.team_id)
-            if view is not None:
-                turn.reply.set_budget(view)
+        show_known_budget(turn.reply, self._proxy, turn.principal)
         dialect = self._routes.dialect_of(request.raw_path) or turn.dialect
         answer = refusal(error, dialect, turn.entry_id)
         response = web.Response(

@@ -5,11 +5,23 @@ from typing import NamedTuple
 import structlog
 
 from gateway.domain.errors import GatewayError
+from gateway.domain.identity import Principal
 from gateway.domain.request import Dialect
 from gateway.edge.error_bodies import error_body, error_headers, error_status
+from gateway.edge.reply import ClientReply
+from gateway.proxy.lifecycle import Proxy
 
 _log = structlog.get_logger("gateway.edge")
 FAILED = "The gateway failed on this request."
+
+
+def show_known_budget(reply: ClientReply, proxy: Proxy, principal: Principal | None) -> None:
+    """Put what memory has of the caller's budget on an answer that says nothing of it yet."""
+    if principal is None or reply.budget is not None:
+        return
+    view = proxy.known_budget_view(principal.team_id)
+    if view is not None:
+        reply.set_budget(view)
 
 
 class Refusal(NamedTuple):

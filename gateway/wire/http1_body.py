@@ -1,6 +1,7 @@
 """The bodies of HTTP/1.1 responses on their way through: trackers that find where one ends."""
 
 import re
+from abc import ABC, abstractmethod
 
 from typing_extensions import override
 
@@ -21,7 +22,7 @@ _SIZES = {b"%x" % size: size for size in range(1, _SMALL_CHUNK_BYTES_MAX + 1)}
 _SEPARATORS = {b"\r\n%x\r\n" % size: size for size in range(1, _SMALL_CHUNK_BYTES_MAX + 1)}
 
 
-class Body:
+class Body(ABC):
     """A body on its way through: `feed` returns its payload, `framed` holds what to pass on.
 
     `framed` is the piece as it came where nothing had to change, and never more than the response:
@@ -35,13 +36,13 @@ class Body:
         self.has_excess = False
         self.is_ended = False
 
+    @abstractmethod
     def feed(self, piece: bytes) -> bytes:
         """Take the next bytes and return their payload, transfer framing removed.
 
         Raises:
             FramingError: these are no such bytes.
         """
-        raise NotImplementedError
 
 
 class LengthBody(Body):

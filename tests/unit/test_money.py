@@ -1,0 +1,24 @@
+"""Amounts as text are the same as the exact dollars."""
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.domain.money import usd_from_pico, usd_text
+
+
+@given(st.integers(-(10**30), 10**30))
+def test_an_amount_as_text_is_the_exact_one_with_twelve_decimals(amount_pico_usd):
+    text = usd_text(amount_pico_usd)
+    assert Decimal(text) == usd_from_pico(amount_pico_usd)
+    assert len(text.partition(".")[2]) == 12
+
+
+@pytest.mark.parametrize(
+    ("amount_pico_usd", "text"),
+    [(0, "0.000000000000"), (1, "0.000000000001"), (-1_500_000_000_000, "-1.500000000000")],
+)
+def test_amounts_are_written_in_full(amount_pico_usd, text):
+    assert usd_text(amount_pico_usd) == text
