@@ -91,7 +91,13 @@ class Proxy:
         if admission is None:
             return self._admit_and_relay(call, route, bounds, reply, called_s)
         pump = self._held(call, route, admission, reply, called_s)
-        return None if pump.start(on_end) else pump.run()
+        try:
+            is_under_way = pump.start(on_end)
+        except Exception:
+            # The hold is made, and no task will see this: it ends here.
+            pump.interrupt()
+            raise
+        return None if is_under_way else pump.run()
 
     async def budget_view(self, team_id: TeamId) -> BudgetView:
         """A team's budget as the guard sees it, read where memory is older than a second."""

@@ -105,7 +105,12 @@ class FastUpstream:
             key=origin.key,
             deadline=(self._wheel, self._idle_timeout_s),
         )
-        protocol.ask(exchange, head, body)
+        try:
+            protocol.ask(exchange, head, body)
+        except BaseException:
+            # What has gone out of it nobody knows: the connection serves no other request.
+            exchange.abort()
+            raise
         return exchange
 
     async def _connect(self, origin: "_Origin") -> tuple[Connection, ModelConnection]:

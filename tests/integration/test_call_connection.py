@@ -7,7 +7,7 @@ import pytest
 
 from gateway.app import Timeouts
 from tests.fakes.provider import playing
-from tests.fakes.raw_client import RawAnswer, RawConnection, connected
+from tests.fakes.raw_client import RawAnswer, RawConnection, connected, request
 from tests.fakes.transcripts import ANTHROPIC_STREAM, ANTHROPIC_TEXT, SONNET
 from tests.fixtures.gateway import GatewayUnderTest, MakeGateway, Team, messages_body
 
@@ -221,6 +221,26 @@ async def test_a_stream_that_runs_longer_than_that_is_not_cut(gateway, team, pro
         answer = await answered(connection)
     assert answer.is_whole
     assert answer.body == ANTHROPIC_STREAM.body
+
+
+async def test_a_fault_while_a_request_goes_up_ends_its_hold(gateway, team, provider, monkeypatch):
+    """On a connection at hand, that is in the callback, where no task would see it."""
+    provider.will(playing(ANTHROPIC_TEXT))
+    assert (await gateway.post("/v1/messages", messages_body(), team)).status == 200
+
+    def break_down(*_: object) -> None:
+        raise RuntimeError("the transport is broken")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("gateway.upstream.connection.ModelConnection.ask", break_down)
+        answer = await gateway.post("/v1/messages", messages_body(), team)
+    assert answer.status == 500
+    # It may have reached the provider: paid for, and no hold is left open.
+    _, paid = await gateway.entries(team, 2)
+    assert (paid["usage_source"], paid["amount_usd"] > 0) == ("estimated", True)
+    assert str(paid["entry_id"]) == answer.header("x-gateway-request-id")
+    metrics = await request(gateway.running.admin_url, "GET", "/metrics")
+    assert b"gateway_holds_open 0.0" in metrics.body
 
 
 async def test_a_count_of_tokens_with_a_query_is_read_here_as_well(gateway, team, provider):
