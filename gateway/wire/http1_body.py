@@ -19,6 +19,8 @@ _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f
 # whole, which is three times cheaper than finding and parsing it.
 _SMALL_CHUNK_BYTES_MAX = 1023
 _SIZES = {b"%x" % size: size for size in range(1, _SMALL_CHUNK_BYTES_MAX + 1)}
+# As they are written, by length. No chunk but the last is empty, and that one is told apart.
+_SIZE_LINES = [None, *_SIZES]
 _SEPARATORS = {b"\r\n%x\r\n" % size: size for size in range(1, _SMALL_CHUNK_BYTES_MAX + 1)}
 
 
@@ -133,11 +135,15 @@ class ChunkedBody(Body):
         """
         if len(piece) <= _SMALL_CHUNK_BYTES_MAX or piece[-2:] != _CRLF:
             return None
-        parts = piece.split(_CRLF)
+        # From the end: CPython finds two bytes so in half the time.
+        parts = piece.rsplit(_CRLF)
         is_last = parts[-3:] == [b"0", b"", b""]
-        stop = -3 if is_last else -1
-        sizes, payloads = parts[:stop:2], parts[1:stop:2]
-        if list(map(_SIZES.get, sizes)) != list(map(len, payloads)):
+        del parts[-3 if is_last else -1 :]
+        payloads = parts[1::2]
+        lengths = list(map(len, payloads))
+        if max(lengths, default=0) > _SMALL_CHUNK_BYTES_MAX:
+            return None
+        if list(map(_SIZE_LINES.__getitem__, lengths)) != parts[::2]:
             return None
         self.framed = piece
         self.is_ended = is_last

@@ -235,6 +235,15 @@ def test_many_chunks_in_one_piece_are_read_exactly_even_where_payloads_look_like
         assert body.is_ended
 
 
+@pytest.mark.parametrize("wrong", [b"\r\n\r\n", b"5\r\nhell\r\n", b"g\r\nhello\r\n", b"-1\r\n\r\n"])
+@pytest.mark.parametrize("is_last", [False, True])
+def test_one_wrong_chunk_among_many_in_one_piece_is_refused(wrong: bytes, is_last: bool):
+    right = b"96\r\n" + b"a" * 150 + b"\r\n"
+    framed = right * 20 + wrong + right * 20 + b"0\r\n\r\n" * is_last
+    with pytest.raises(FramingError):
+        passed(ChunkedBody(), framed)
+
+
 @pytest.mark.parametrize("before", [17, 300])
 def test_a_piece_may_end_with_a_size_line_shorter_than_the_one_before(before: int):
     first = b"%x\r\n" % before + b"a" * before + b"\r\n5\r\n"

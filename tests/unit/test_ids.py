@@ -1,5 +1,6 @@
 """Ids of entries: text that spells a UUID of version 7, in the order of time."""
 
+import os
 import uuid
 
 import pytest
@@ -35,3 +36,19 @@ def test_an_id_is_read_in_any_spelling_and_nothing_else_is_one():
     for wrong in ("", "x", text[:-1], text + "0"):
         with pytest.raises(ValueError, match="UUID"):
             entry_id_from(wrong)
+
+
+def test_a_forked_process_makes_no_id_that_its_parent_makes():
+    clock = FakeClock()
+    new_entry_id(clock)  # Draws for more than this one.
+    readable, writable = os.pipe()
+    if (child := os.fork()) == 0:
+        try:
+            os.write(writable, "".join(new_entry_id(clock) for _ in range(20)).encode())
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    text = os.read(readable, 20 * 36).decode()
+    theirs = {text[start : start + 36] for start in range(0, len(text), 36)}
+    assert len(theirs) == 20
+    assert not theirs & {new_entry_id(clock) for _ in range(20)}
