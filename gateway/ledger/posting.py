@@ -1,10 +1,11 @@
 """Posts entries into the ledger; the few that it will never take become dead letters."""
 
+import asyncio
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import asyncpg
 import structlog
@@ -12,7 +13,8 @@ import structlog
 from gateway.domain.budget import PostedTotal
 from gateway.domain.entry import Entry
 from gateway.domain.ids import TeamId
-from gateway.ledger.journal_codec import encode_entry, storable, storable_json
+from gateway.ledger.columns import columns_of
+from gateway.ledger.journal_codec import encode_entry, storable
 from gateway.postgres.connection import DedicatedConnection
 from gateway.postgres.errors import DATA_ERRORS
 from gateway.postgres.sql import load_queries
@@ -27,6 +29,8 @@ POISON_ERRORS: Final[tuple[type[Exception], ...]] = (
 # Halve the batch: one row of it is poison, or wants to be alone.
 _SPLIT_ERRORS: Final[tuple[type[Exception], ...]] = (*POISON_ERRORS, asyncpg.SerializationError)
 _ERROR_CHARACTERS_MAX = 500
+# Values written in one go: some 0.2 ms, so that no running stream waits longer for the loop.
+_SLICE = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,13 +108,26 @@ async def _send(
     *,
     timeout_s: float,
 ) -> list[asyncpg.Record]:
+    columns = await _columns_in_slices(entries)
+    async with connection.use(timeout_s=timeout_s) as lent:
+        return await lent.fetch(QUERIES["post_entries"], writer_id, *columns)
+
+
+async def _columns_in_slices(entries: Sequence[Entry]) -> list[str]:
+    """Raises ValueError where one of the entries holds what no row can hold."""
+    columns: list[str] = []
+    since_pause = 0
     try:
-        columns = _columns(entries)
+        for column in columns_of(entries):
+            columns.append(column)
+            since_pause += len(entries)
+            if since_pause >= _SLICE:
+                since_pause = 0
+                await asyncio.sleep(0)
     except Exception as exc:
         # Nothing but these rows was looked at: whatever it is, it will be the same next time.
         raise ValueError(f"{type(exc).__name__}: {exc}") from exc
-    async with connection.use(timeout_s=timeout_s) as lent:
-        return await lent.fetch(QUERIES["post_entries"], writer_id, *columns)
+    return columns
 
 
 async def _bury(
@@ -147,54 +164,3 @@ def _add(totals: dict[tuple[int, object], PostedTotal], record: asyncpg.Record) 
         spend_usd=record["spend_usd"],
         leased_usd=leased_usd,
     )
-
-
-def _text(value: str | None) -> str | None:
-    return None if value is None else storable(value)
-
-
-def _columns(entries: Sequence[Entry]) -> list[list[Any]]:
-    """One list a column, in the order of `ledger.post_entries`.
-
-    The ledger has no columns for audio and images: their tokens go with the text that is read,
-    cached or written beside them, as their amounts do; `detail` has them apart. So it has the
-    seconds of sound, and the calls of tools other than searches.
-    """
-    usages = [entry.usage for entry in entries]
-    amounts = [entry.amounts for entry in entries]
-    return [
-        [entry.entry_id for entry in entries],
-        [entry.month for entry in entries],
-        [entry.team_id for entry in entries],
-        [entry.api_key_id for entry in entries],
-        [storable(entry.product) for entry in entries],
-        [storable(entry.provider) for entry in entries],
-        [storable(entry.dialect) for entry in entries],
-        [storable(entry.request_model) for entry in entries],
-        [_text(entry.response_model) for entry in entries],
-        [u.input_uncached_tokens + u.input_audio_tokens + u.input_image_tokens for u in usages],
-        [u.cache_read_tokens + u.cache_read_audio_tokens for u in usages],
-        [u.cache_write_5m_tokens + u.cache_write_unsplit_tokens for u in usages],
-        [usage.cache_write_1h_tokens for usage in usages],
-        [usage.all_output_tokens for usage in usages],
-        [usage.reasoning_tokens for usage in usages],
-        [u.web_search_requests + u.web_search_preview_requests for u in usages],
-        [amount.input_pico_usd for amount in amounts],
-        [amount.cache_read_pico_usd for amount in amounts],
-        [amount.cache_write_pico_usd for amount in amounts],
-        [amount.output_pico_usd for amount in amounts],
-        [amount.request_pico_usd for amount in amounts],
-        [amount.web_search_pico_usd for amount in amounts],
-        [storable(entry.price_version) for entry in entries],
-        [str(entry.usage_source) for entry in entries],
-        [storable(entry.budget_status) for entry in entries],
-        [entry.http_status for entry in entries],
-        [entry.client_aborted for entry in entries],
-        [_text(entry.provider_response_id) for entry in entries],
-        [entry.occurred_at for entry in entries],
-        [entry.hold_pico_usd for entry in entries],
-        [entry.is_leased for entry in entries],
-        [entry.is_ceiling for entry in entries],
-        [entry.cache_ttl_upgraded for entry in entries],
-        [storable_json(entry.detail) for entry in entries],
-    ]

@@ -12,7 +12,8 @@ from gateway.domain.clock import month_of
 from gateway.domain.entry import Amounts
 from gateway.domain.ids import TeamId, new_entry_id
 from gateway.domain.usage import Usage, UsageSource
-from gateway.ledger.posting import QUERIES, _columns
+from gateway.ledger.columns import columns_of
+from gateway.ledger.posting import QUERIES
 from gateway.postgres.connection import connect
 from tests.fakes.clock import FakeClock
 from tests.fakes.ledger import consumed, dead_letters, lease, rows, spend, usd
@@ -36,7 +37,7 @@ def late(month=LAST, **changes):
 
 async def post(connection, settlements, writer_id=WRITER):
     entries = [s.entry for s in settlements]
-    found = await connection.fetch(QUERIES["post_entries"], writer_id, *_columns(entries))
+    found = await connection.fetch(QUERIES["post_entries"], writer_id, *columns_of(entries))
     return sum(row["inserted"] for row in found)
 
 

@@ -9,7 +9,8 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from gateway.ledger.posting import QUERIES, _columns
+from gateway.ledger.columns import columns_of
+from gateway.ledger.posting import QUERIES
 from tests.fakes.ledger import MONTH, assert_balanced, rows, spend
 from tests.fakes.settlements import settlement
 
@@ -30,7 +31,7 @@ async def role(database, name):
 
 async def post(database, *settlements):
     entries = [s.entry for s in settlements]
-    return await database.fetch(QUERIES["post_entries"], WRITER, *_columns(entries))
+    return await database.fetch(QUERIES["post_entries"], WRITER, *columns_of(entries))
 
 
 @pytest.fixture

@@ -8,14 +8,16 @@ from decimal import Decimal
 from uuid import uuid4
 
 import asyncpg
+import orjson
 import pytest
 
 from gateway.domain.clock import month_of
 from gateway.domain.entry import Amounts
 from gateway.domain.ids import TeamId, new_entry_id
 from gateway.domain.usage import Usage, UsageSource
+from gateway.ledger.columns import columns_of
 from gateway.ledger.journal_codec import decode, encode_settlement
-from gateway.ledger.posting import QUERIES, _columns, post, put_dead_letter
+from gateway.ledger.posting import QUERIES, post, put_dead_letter
 from gateway.ledger.segment import SETTLEMENT, encode_frame, scan
 from gateway.postgres.connection import DedicatedConnection
 from tests.fakes.clock import FakeClock
@@ -298,6 +300,51 @@ async def test_an_empty_batch_is_nothing(writer, database):
     assert (posting.inserted, posting.dead_count, posting.totals) == (0, 0, [])
 
 
+AWKWARD = [
+    "",
+    " ",
+    "NULL",
+    "null",
+    "a,b",
+    "{a}",
+    "}",
+    '"',
+    '""',
+    "\\",
+    '\\"',
+    "\\\\N",
+    "a\nb\t",
+    "ü→😀",
+    "'; --",
+]
+
+
+async def test_text_is_stored_as_it_is_whatever_it_holds(writer, database):
+    sent = [
+        settlement(
+            product=text or "-",
+            request_model=text,
+            response_model=text,
+            provider_response_id=text,
+            detail={"note": text, text: [text]},
+        )
+        for text in AWKWARD
+    ]
+    posting = await send(writer, [*sent, settlement(response_model=None)])
+    assert posting.inserted == len(AWKWARD) + 1
+    found = {
+        row["request_model"]: row
+        for row in await rows(
+            database, "request_model, response_model, provider_response_id, product, detail"
+        )
+    }
+    for text in AWKWARD:
+        row = found[text]
+        assert (row["response_model"], row["provider_response_id"]) == (text, text)
+        assert row["product"] == (text or "-")
+        assert orjson.loads(row["detail"]) == {"note": text, text: [text]}
+
+
 async def test_text_that_postgres_cannot_store_does_not_make_a_charge_unpostable(writer, database):
     sent = settlement(
         request_model="claude\0-\ud800" + "x" * 500,
@@ -462,7 +509,7 @@ async def test_a_replay_of_a_truth_beside_new_rows_goes_in_one_statement(writer,
     await send(writer, [truth])
     entries = [s.entry for s in [truth, *some(3)]]
     async with writer.use() as connection:
-        found = await connection.fetch(QUERIES["post_entries"], WRITER, *_columns(entries))
+        found = await connection.fetch(QUERIES["post_entries"], WRITER, *columns_of(entries))
     assert [row["spend_usd"] for row in found] == [4 * ONE]
 
 

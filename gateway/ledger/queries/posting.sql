@@ -1,9 +1,16 @@
 -- name: post_entries
--- Posts a batch of entries, exactly once however often it is sent; answers with the totals.
+-- Posts a batch of entries, exactly once however often it is sent; answers with the totals. A column
+-- comes as the literal of its array.
 SELECT team_id, month, spend_usd, inserted, leased_usd
 FROM ledger.post_entries(
-    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
-    $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35
+    $1, $2::text::uuid[], $3::text::date[], $4::text::int[], $5::text::int[], $6::text::text[],
+    $7::text::text[], $8::text::text[], $9::text::text[], $10::text::text[], $11::text::bigint[],
+    $12::text::bigint[], $13::text::bigint[], $14::text::bigint[], $15::text::bigint[],
+    $16::text::bigint[], $17::text::bigint[], $18::text::bigint[], $19::text::bigint[],
+    $20::text::bigint[], $21::text::bigint[], $22::text::bigint[], $23::text::bigint[],
+    $24::text::text[], $25::text::text[], $26::text::text[], $27::text::int[], $28::text::boolean[],
+    $29::text::text[], $30::text::timestamptz[], $31::text::bigint[], $32::text::boolean[],
+    $33::text::boolean[], $34::text::int[], $35::text::text[]
 );
 
 -- name: put_dead_letter
