@@ -22,7 +22,7 @@ def make_ask(account: Account, needs: Sequence[int], now_s: float) -> LeaseAsk:
         lease.give_back(available)
         want, least, is_exact = need, first, True
     else:
-        kept = account.demand.slice_pico_usd
+        kept = account.demand.slice_after(need)
         if not needs and (available > 2 * kept or account.demand.is_idle):
             lease.give_back(max(available - kept, 0))
             available = min(available, kept)

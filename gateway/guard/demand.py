@@ -28,6 +28,10 @@ class Demand:
     def slice_pico_usd(self) -> int:
         return 0 if self.is_idle else _SLICE_FACTOR * (self._average + self._used)
 
+    def slice_after(self, need: int) -> int:
+        """The slice once these holds are made too: who asks for them asks for what follows."""
+        return self.slice_pico_usd + _SLICE_FACTOR * need
+
     def use(self, amount: int) -> None:
         self._used += amount
         self._idle_ticks = 0

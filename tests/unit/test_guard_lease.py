@@ -63,11 +63,13 @@ def test_no_more_is_given_back_than_is_available(amount):
         lease.give_back(amount)
 
 
-def test_far_from_the_cap_a_waiting_request_asks_for_a_slice_too():
+@pytest.mark.parametrize("used", [0, 1])
+def test_far_from_the_cap_a_waiting_request_asks_for_those_that_follow_too(used: int):
     made = account()
-    made.demand.use(USD)
+    if used:
+        made.demand.use(used * USD)
     ask = make_ask(made, [USD], 100.0)
-    assert (ask.want_pico_usd, ask.min_pico_usd, ask.is_exact) == (4 * USD, USD, False)
+    assert (ask.want_pico_usd, ask.min_pico_usd, ask.is_exact) == (4 * (used + 1) * USD, USD, False)
     assert ask.may_cross
 
 
