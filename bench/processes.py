@@ -1,5 +1,6 @@
 """Processes on given cores, and what they use: CPU from the kernel's clocks, resident memory."""
 
+import atexit
 import os
 import signal
 import socket
@@ -19,6 +20,11 @@ _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 20.0
 # Not the gateway: its database, and the shell that outlives it to end the database.
 _DATABASE_NAMES = frozenset({"postgres", "sh"})
+# Of the first and of the second version of control groups.
+_IDLE_GROUPS = (
+    Path("/sys/fs/cgroup/cpu/gateway-bench-database"),
+    Path("/sys/fs/cgroup/gateway-bench-database"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,10 +144,34 @@ def pin(pids: Sequence[int], core: int) -> None:
 
 
 def lower(pids: Sequence[int]) -> None:
-    """Let others on their core go first, at once; what they start from now on as well."""
+    """Let others on their core go first, at once; what they start from now on as well.
+
+    Sessions get equal shares of a core, so that a priority is one within its session: only a group
+    that is idle altogether stands back. Where none can be made, the priority is all there is.
+    """
+    group = next(filter(_is_made_idle, _IDLE_GROUPS), None)
     for pid in pids:
         with suppress(ProcessLookupError):
             os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0))
+            if group is not None:
+                (group / "cgroup.procs").write_text(str(pid))
+
+
+def _is_made_idle(group: Path) -> bool:
+    try:
+        group.mkdir(exist_ok=True)
+        (group / "cpu.idle").write_text("1")
+    except OSError:
+        with suppress(OSError):
+            group.rmdir()
+        return False
+    atexit.register(_remove, group)
+    return True
+
+
+def _remove(group: Path) -> None:
+    with suppress(OSError):
+        group.rmdir()
 
 
 def cpu_s(pid: int) -> float:
