@@ -127,6 +127,9 @@ class UsageChunkFilter:
         end = _end_of_event(data, begin)
         if end is None:
             rest = data[begin:]
+            if not rest:
+                # Empty lines alone: no event has begun.
+                return len(data)
             if _may_be_usage_chunk(rest):
                 self._held = rest
             else:

@@ -247,6 +247,12 @@ def test_what_is_held_is_bounded() -> None:
     assert held_back.feed(b'"}\n\n' + USAGE) == b'"}\n\n'
 
 
+@pytest.mark.parametrize("blank", [b"\n", b"\r\n", b"\r", b"\n\n\n"])
+def test_a_piece_of_empty_lines_begins_no_event(blank: bytes) -> None:
+    assert through([blank, USAGE, blank, CHUNK]) == blank + blank + CHUNK
+    assert through([CHUNK + blank, USAGE]) == CHUNK + blank
+
+
 EVENTS = [
     CHUNK,
     NULL_CHUNK,
