@@ -1,14 +1,13 @@
 """What a dialect makes of decoded events or of a whole body, apart from how the bytes came."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from gateway.domain.usage import Measurement
+from gateway.domain.value import Value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class Seen(Value, frozen=True, kw_only=True):
     """What the bytes themselves showed; the output is counted where somebody asks.
 
     `is_damaged`: something was lost after the last usage, or could not be read at all.

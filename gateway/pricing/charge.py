@@ -1,11 +1,10 @@
 """Exact arithmetic from counts and a rate card to the parts of a charge."""
 
-from dataclasses import dataclass
-
 from msgspec.structs import astuple
 
 from gateway.domain.entry import Amounts
 from gateway.domain.usage import Usage
+from gateway.domain.value import Value
 from gateway.pricing.compile import AUDIO_TIME, FEE_KINDS, RateCard, RateRow
 
 Parts = tuple[int, int, int, int, int, int]
@@ -18,8 +17,7 @@ _OUTPUT = 3
 _REQUEST = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Priced:
+class Priced(Value, frozen=True, kw_only=True):
     """The parts of one model's share, integer pico-USD, and the rates that made them."""
 
     parts: Parts
@@ -58,7 +56,8 @@ def price_part(card: RateCard, usage: Usage, *, requests: int = 1) -> Priced:
         reasoning = min(usage.reasoning_tokens, output) * extra_reasoning
         parts = add(parts, (0, 0, 0, reasoning, 0, 0))
     return Priced(
-        parts if card.scale == 1 else _rounded_up_once(parts, card.scale), _rates(row, usage)
+        parts=parts if card.scale == 1 else _rounded_up_once(parts, card.scale),
+        rates=_rates(row, usage),
     )
 
 

@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 from gateway.config import Secret
 from gateway.domain.request import Dialect
+from gateway.domain.value import Value
 from gateway.upstream.provider_table import HOME, ProviderSpec
 
 
@@ -59,8 +60,7 @@ class Provider:
         return (self.spec.credential_style, self.credential.value)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Destination:
+class Destination(Value, frozen=True, kw_only=True):
     """Where a call goes. `model` is the provider's name for it, an explicit prefix taken off."""
 
     provider: Provider
