@@ -1,9 +1,8 @@
 """Keeps the guard's memory and the ledger together: leases, readings, and what an outage does."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import TypeVar
@@ -12,13 +11,15 @@ import structlog
 
 from gateway.domain.clock import Clock
 from gateway.domain.ids import TeamId
-from gateway.domain.lease import BudgetReading
+from gateway.domain.lease import BudgetReading, LeaseAnswer
 from gateway.guard.account import Account
-from gateway.guard.asking import make_ask, take_answer, wants_upkeep, was_refused
-from gateway.ledger.lease_client import LeaseClient
+from gateway.ledger.lease_client import LeaseClient, LeaseKey
 from gateway.postgres.errors import DATA_ERRORS, INFRASTRUCTURE_ERRORS
 from gateway.proxy.budget_accounts import BudgetAccounts
+from gateway.proxy.budget_question import Question
+from gateway.proxy.budget_queue import AccountQueue
 from gateway.proxy.budget_waiters import Outcome, Waiters, resolve
+from gateway.proxy.leased_accounts import LeasedAccounts
 
 _log = structlog.get_logger("gateway.budget")
 TICK_S = 0.1
@@ -26,6 +27,9 @@ _TICKS_A_READING = 8
 _TICKS_A_SWEEP = 300
 # Streams get the loop between readings.
 _TEAMS_A_READING = 200
+# Some 10 ms of the database's time.
+_LEASES_A_QUESTION = 64
+_TRIES = 2
 _RETRY_S = 0.25
 # A team whose ask timed out although the database answers: something of its own is locked.
 _PAUSE_S = 1.0
@@ -36,7 +40,7 @@ _Answer = TypeVar("_Answer")
 
 
 class BudgetSync:
-    """One task asks the ledger, a question at a time; another looks after leases.
+    """One task asks the ledger, a question at a time for many teams; another looks after leases.
 
     While the database fails nobody waits for it: requests are decided from memory, and this task
     alone tries again.
@@ -47,10 +51,9 @@ class BudgetSync:
         self._accounts = accounts
         self._clock = clock
         self._waiters = Waiters()
-        self._urgent: dict[Account, None] = {}
-        self._background: dict[Account, None] = {}
+        self._queue = AccountQueue()
         self._reading: dict[TeamId, list[asyncio.Future[bool]]] = {}
-        self._leased: dict[Account, None] = {}
+        self._leased = LeasedAccounts()
         self._touched: set[TeamId] = set()
         self._sweep_is_due = False
         self._wake = asyncio.Event()
@@ -74,7 +77,7 @@ class BudgetSync:
         self._answer_all()
         with suppress(*INFRASTRUCTURE_ERRORS):
             async with asyncio.timeout(_CLOSE_TIMEOUT_S):
-                await self._give_all_back()
+                await self._leased.give_all_back(self._leases, self._clock)
 
     def touch(self, team_id: TeamId) -> None:
         """The team was decided about from memory: read it again soon."""
@@ -86,13 +89,13 @@ class BudgetSync:
 
     def soon(self, account: Account, *, is_urgent: bool = False) -> None:
         """Ask for the account without anybody waiting for it."""
-        self._leased[account] = None
-        (self._urgent if is_urgent else self._background)[account] = None
+        self._leased.keep(account)
+        self._queue.put(account, is_urgent=is_urgent)
         self._wake.set()
 
     def keep(self, account: Account) -> None:
         """Look after the account's lease until nothing stands on it."""
-        self._leased[account] = None
+        self._leased.keep(account)
 
     def want(self, account: Account, need: int) -> asyncio.Future[Outcome]:
         """Ask for a hold; those of one team that wait at the same time share the question."""
@@ -140,15 +143,12 @@ class BudgetSync:
             self._accounts.remember(readings, now, self._clock.monotonic_s())
 
     async def _work(self) -> None:
-        while not self.is_failing and (self._reading or self._urgent or self._background):
+        while not self.is_failing and (self._reading or self._queue):
             if self._reading:
                 await self._read()
-            accounts = self._urgent or self._background
+            accounts = self._queue.take(_LEASES_A_QUESTION)
             if accounts and not self.is_failing:
-                account = next(iter(accounts))
-                self._urgent.pop(account, None)
-                self._background.pop(account, None)
-                await self._sync(account)
+                await self._sync(accounts)
         if self._sweep_is_due and not self.is_failing:
             self._sweep_is_due = False
             await self._ask(self._leases.expire)
@@ -162,7 +162,7 @@ class BudgetSync:
         self.is_failing = False
         _log.info("budget.database_is_back")
         for account in self._leased:
-            self._background[account] = None
+            self._queue.put(account)
         self._wake.set()
 
     async def _read(self) -> bool:
@@ -197,50 +197,67 @@ class BudgetSync:
             for team_id, futures in wanted.items():
                 resolve(futures, is_known=readings is None or team_id in known)
 
-    async def _sync(self, account: Account) -> None:
-        """Ask for one account until nobody waits for it."""
-        while True:
-            asked = self._waiters.of(account)
-            started_s = self._clock.monotonic_s()
-            ask = make_ask(account, [waiter.need_pico_usd for waiter in asked], started_s)
-            granted_before, posts = account.lease.granted, account.posts_seen()
-            answer = await self._ask(partial(self._leases.sync, ask), account)
-            if answer is None:
-                account.is_in_doubt = True
-                return
-            spendable = take_answer(
-                account,
-                ask,
-                answer,
-                granted_before=granted_before,
-                expires_at_s=started_s + self._leases.ttl_s - _MARGIN_S,
-            )
-            now_s = self._clock.monotonic_s()
-            account.answered(answer, ask, posts=posts, now_s=now_s)
-            if account.is_stale:
-                self.read_soon([account.team_id])
-            if account.is_stale or not account.enforces:
-                self._waiters.answer(account, Outcome.AGAIN)
-                return
-            refused = was_refused(ask, answer, granted_before=granted_before)
-            if not self._waiters.serve(account, asked, spendable, now_s, was_refused=refused):
-                return
+    async def _sync(self, accounts: Sequence[Account]) -> None:
+        """Ask for these accounts; who still waits then is asked for again."""
+        now_s = self._clock.monotonic_s()
+        questions = [Question.of(account, self._waiters, now_s) for account in accounts]
+        answers: dict[LeaseKey, LeaseAnswer] = {}
+        tries = _TRIES
+        if len(questions) > 1:
+            try:
+                answers = await self._leases.sync_many([question.ask for question in questions])
+            except (*DATA_ERRORS, *INFRASTRUCTURE_ERRORS):
+                # The fault of one of them perhaps, or of the database: each is asked alone.
+                tries -= 1
+        for question in questions:
+            if (answer := answers.get(question.key)) is not None:
+                self._take(question, answer)
+        for question in questions:
+            # The only one, or in use by a post, which is waited for.
+            if question.key not in answers:
+                await self._ask_alone(question, tries)
+
+    async def _ask_alone(self, question: Question, tries: int) -> None:
+        answer: LeaseAnswer | None = None
+        if not self.is_failing:
+            asking = partial(self._leases.sync, question.ask)
+            answer = await self._ask(asking, question.account, tries=tries)
+        if answer is None:
+            question.account.is_in_doubt = True
+            self._leased.keep(question.account)
+        else:
+            self._take(question, answer)
+
+    def _take(self, question: Question, answer: LeaseAnswer) -> None:
+        account = question.account
+        # It was let go where nothing stood on its lease while it was asked about.
+        self._leased.keep(account)
+        own_ttl_s = self._leases.ttl_s - _MARGIN_S
+        now_s = self._clock.monotonic_s()
+        if question.take(answer, self._waiters, own_ttl_s=own_ttl_s, now_s=now_s):
+            self._queue.put(account, is_urgent=True)
+        if account.is_stale:
+            self.read_soon([account.team_id])
 
     async def _ask(
-        self, question: Callable[[], Awaitable[_Answer]], account: Account | None = None
+        self,
+        question: Callable[[], Awaitable[_Answer]],
+        account: Account | None = None,
+        *,
+        tries: int = _TRIES,
     ) -> _Answer | None:
         """None where the database cannot be asked; only that opens the way around it.
 
         Everything is asked twice: a connection that was lost while nobody looked is made anew, and
         a moment in which server or worker got no processor is no outage.
         """
-        for is_last in (False, True):
+        for left in reversed(range(tries)):
             try:
                 return await question()
             except DATA_ERRORS:
                 raise
             except INFRASTRUCTURE_ERRORS as exc:
-                if is_last:
+                if not left:
                     if isinstance(exc, TimeoutError) and account is not None:
                         account.paused_until_s = self._clock.monotonic_s() + _PAUSE_S
                     self._failed(exc)
@@ -278,22 +295,6 @@ class BudgetSync:
 
     def _look_after_leases(self) -> None:
         now_s = self._clock.monotonic_s()
-        renew_before_s = self._leases.ttl_s / 2
-        for account in list(self._leased):
-            account.demand.tick()
-            if wants_upkeep(account, now_s=now_s, renew_before_s=renew_before_s):
-                if not self.cannot_ask(account, now_s):
-                    self.soon(account)
-            elif account.lease.is_empty and account.demand.is_idle:
-                del self._leased[account]
-
-    async def _give_all_back(self) -> None:
-        if not any(account.lease.running for account in self._leased):
-            await self._leases.close_leases()
-            return
-        # What is not posted stays held until the journal is replayed.
-        for account in list(self._leased):
-            lease = account.lease
-            lease.give_back(max(lease.available, 0))
-            ask = make_ask(account, [], self._clock.monotonic_s())
-            await self._leases.sync(replace(ask, want_pico_usd=0))
+        for account in self._leased.in_need(now_s=now_s, renew_before_s=self._leases.ttl_s / 2):
+            if not self.cannot_ask(account, now_s):
+                self.soon(account)

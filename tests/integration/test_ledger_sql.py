@@ -334,8 +334,8 @@ COLUMNS = {
 }  # fmt: skip
 FUNCTIONS = {
     "gateway_writer": {
-        "post_entries", "put_dead_letter", "ensure_month", "lease_sync", "lease_close",
-        "lease_expire", "team_budgets", "cap_in_force", "held_usd", "find_key",
+        "post_entries", "put_dead_letter", "ensure_month", "lease_sync", "lease_sync_many",
+        "lease_close", "lease_expire", "team_budgets", "cap_in_force", "held_usd", "find_key",
     },
     "finance_reader": {"cap_in_force", "held_usd", "month_digest"},
     "finance_admin": {
