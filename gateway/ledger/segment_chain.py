@@ -31,7 +31,7 @@ _MEMORY_SEGMENT_BYTES_MAX = 1 << 20
 # Settlements in memory for readers that keep up; one that is behind reads the files, at some 20 us
 # of CPU for each. At 3,000 a second this is a second's: twice what the events wait for.
 _RECENT_BYTES_MAX = 16 << 20
-_OBJECTS_BYTES = 4096  # of one settlement without content, somewhat more than measured
+_OBJECTS_BYTES = 3072  # of one settlement without content, somewhat more than measured
 
 
 class Recent(NamedTuple):
