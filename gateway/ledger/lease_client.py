@@ -21,6 +21,8 @@ _QUERIES: Final = load_queries(Path(__file__).parent / "queries")
 # Longer than a replay of a dead worker's journal takes, which ends its leases; a host that is gone
 # keeps its teams' money for so long.
 LEASE_TTL_S: Final = 300.0
+# Our own end of a lease comes before the ledger's, whatever the clocks do meanwhile.
+_MARGIN_S = 5.0
 # A request may wait for this, twice.
 _TIMEOUT_S = 0.9
 _LONG_TIMEOUT_S = 2.0
@@ -43,6 +45,11 @@ class LeaseClient:
         self.ttl_s = ttl_s
         self.sync_count = 0
         self.reading_count = 0
+
+    @property
+    def own_ttl_s(self) -> float:
+        """How long a lease may be spent from, counted from the question."""
+        return self.ttl_s - _MARGIN_S
 
     async def sync(self, ask: LeaseAsk) -> LeaseAnswer:
         """Bring the counters in and ask for more; it can be sent again where no answer came.

@@ -27,15 +27,11 @@ _TICKS_A_READING = 8
 _TICKS_A_SWEEP = 300
 # Streams get the loop between readings.
 _TEAMS_A_READING = 200
-# Some 10 ms of the database's time.
-_LEASES_A_QUESTION = 64
 _TRIES = 2
 _RETRY_S = 0.25
 # A team whose ask timed out although the database answers: something of its own is locked.
 _PAUSE_S = 1.0
 _CLOSE_TIMEOUT_S = 2.0
-# Our own end of a lease comes before the ledger's, whatever the clocks do meanwhile.
-_MARGIN_S = 5.0
 _Answer = TypeVar("_Answer")
 
 
@@ -146,7 +142,7 @@ class BudgetSync:
         while not self.is_failing and (self._reading or self._queue):
             if self._reading:
                 await self._read()
-            accounts = self._queue.take(_LEASES_A_QUESTION)
+            accounts = self._queue.take()
             if accounts and not self.is_failing:
                 await self._sync(accounts)
         if self._sweep_is_due and not self.is_failing:
@@ -206,9 +202,12 @@ class BudgetSync:
         if len(questions) > 1:
             try:
                 answers = await self._leases.sync_many([question.ask for question in questions])
-            except (*DATA_ERRORS, *INFRASTRUCTURE_ERRORS):
+                self._queue.was_answered()
+            except (*DATA_ERRORS, *INFRASTRUCTURE_ERRORS) as exc:
                 # The fault of one of them perhaps, or of the database: each is asked alone.
                 tries -= 1
+                if isinstance(exc, TimeoutError):
+                    self._queue.timed_out()
         for question in questions:
             if (answer := answers.get(question.key)) is not None:
                 self._take(question, answer)
@@ -232,8 +231,7 @@ class BudgetSync:
         account = question.account
         # It was let go where nothing stood on its lease while it was asked about.
         self._leased.keep(account)
-        own_ttl_s = self._leases.ttl_s - _MARGIN_S
-        now_s = self._clock.monotonic_s()
+        now_s, own_ttl_s = self._clock.monotonic_s(), self._leases.own_ttl_s
         if question.take(answer, self._waiters, own_ttl_s=own_ttl_s, now_s=now_s):
             self._queue.put(account, is_urgent=True)
         if account.is_stale:
