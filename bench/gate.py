@@ -17,8 +17,9 @@ from bench.scenarios import chosen
 from bench.tools import MissingToolError
 
 LIMITS = Path(__file__).parent / "gate.json"
-MARGIN = 1.5
-_ROUNDS = 5
+MARGIN = 1.6
+# Five rounds after the tests, on a machine with other tenants, once gave 2.46 where ten gave 1.71.
+_ROUNDS = 9
 
 
 @click.command()
