@@ -206,6 +206,7 @@ class BudgetSync:
             except (*DATA_ERRORS, *INFRASTRUCTURE_ERRORS) as exc:
                 # The fault of one of them perhaps, or of the database: each is asked alone.
                 tries -= 1
+                _log.warning("budget.question_failed", error=f"{type(exc).__name__}: {exc}")
                 if isinstance(exc, TimeoutError):
                     self._queue.timed_out()
         for question in questions:

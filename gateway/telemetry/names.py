@@ -159,6 +159,7 @@ LOG_LIBRARY = _log_event("library.message", "A message of a library, redacted.")
 
 LOG_EVENTS |= {
     "admin.unavailable": "The admin listener could not be opened; clients are served.",
+    "budget.question_failed": "A question about many leases failed: each was asked about alone.",
     "budget.database_fails": "Budgets could not be read or leased: the fail mode decides.",
     "budget.database_is_back": "Budgets are read and leased again.",
     "budget.failed": "The upkeep of budgets failed in a way nobody foresaw; it goes on.",

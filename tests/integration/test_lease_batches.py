@@ -8,6 +8,7 @@ from decimal import Decimal
 
 import asyncpg
 import pytest
+import structlog
 
 from gateway.domain.ids import TeamId
 from gateway.domain.money import usd_from_pico
@@ -99,14 +100,16 @@ async def test_a_question_whose_answer_is_lost_is_asked_again_for_each(
         for team in teams:
             await use(own, team)
         await asyncio.sleep(1)
-        proxy.drop_answers()
-        asking = asyncio.gather(*(own.admit(team, CENT, CENT) for team in teams))
-        await asyncio.sleep(0.2)
-        proxy.cut()
-        await proxy.restore()
-        for team, admission in zip(teams, await asking, strict=True):
-            assert admission.is_admitted
-            own.release(own.hold(team, admission))
+        with structlog.testing.capture_logs() as logs:
+            proxy.drop_answers()
+            asking = asyncio.gather(*(own.admit(team, CENT, CENT) for team in teams))
+            await asyncio.sleep(0.2)
+            proxy.cut()
+            await proxy.restore()
+            for team, admission in zip(teams, await asking, strict=True):
+                assert admission.is_admitted
+                own.release(own.hold(team, admission))
+        assert "budget.question_failed" in {line["event"] for line in logs}
         # What was granted twice comes back.
         async with asyncio.timeout(4):
             while any([await held_usd(database, team) for team in teams]):
