@@ -9,6 +9,7 @@ from gateway.domain.entry import Settlement
 from gateway.postgres.connection import Connection
 
 MONTH = date(2026, 11, 1)
+DEADLOCKS = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
 PICO = Decimal("1e-12")
 
 

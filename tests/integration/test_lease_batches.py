@@ -14,10 +14,9 @@ from gateway.domain.ids import TeamId
 from gateway.domain.money import usd_from_pico
 from scripts.cap_trials import held_usd, spent_usd, wait_for_no_holds, worker
 from tests.fakes.flaky_tcp import FlakyTcp
+from tests.fakes.ledger import DEADLOCKS
 
 CENT = 10**10
-USD = 10**12
-DEADLOCKS = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
 
 
 @pytest.fixture
@@ -141,6 +140,6 @@ async def test_workers_that_ask_for_the_same_teams_keep_every_cap_and_never_dead
             assert not own.desk.is_failing
     assert await database.fetchval(DEADLOCKS) == before
     for team in teams:
-        # Every hold is its exact cost: a cap is reached, and never crossed by more than one.
+        # Every hold is its exact cost: a cap is reached, and not crossed.
         spent = await spent_usd(database, TeamId(team))
         assert Decimal("0.20") - usd_from_pico(CENT) <= spent <= Decimal("0.20")

@@ -23,6 +23,7 @@ from gateway.postgres.connection import DedicatedConnection
 from tests.fakes.clock import FakeClock
 from tests.fakes.flaky_tcp import FlakyTcp
 from tests.fakes.ledger import (
+    DEADLOCKS,
     MONTH,
     assert_balanced,
     consumed,
@@ -239,9 +240,6 @@ async def test_posters_with_overlapping_teams_never_deadlock(make_writers, datab
     assert await database.fetchval(DEADLOCKS) == before
     unique = {s.entry.entry_id: s for s in sent}
     await assert_balanced(database, list(unique.values()))
-
-
-DEADLOCKS = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
 
 
 POISONS = {
