@@ -23,7 +23,7 @@ from gateway.proxy.leased_accounts import LeasedAccounts
 
 _log = structlog.get_logger("gateway.budget")
 TICK_S = 0.1
-_TICKS_A_READING = 8
+TICKS_A_READING = 8
 _TICKS_A_SWEEP = 300
 # Streams get the loop between readings.
 _TEAMS_A_READING = 200
@@ -286,7 +286,7 @@ class BudgetSync:
                 _log.exception("budget.failed")
             if self.is_failing:
                 continue
-            if ticks % _TICKS_A_READING == 0 and self._touched:
+            if ticks % TICKS_A_READING == 0 and self._touched:
                 self.read_touched()
             if ticks % _TICKS_A_SWEEP == 0:
                 self._sweep_is_due = True
