@@ -11,6 +11,7 @@ from gateway.domain.budget import PostedTotal
 from gateway.domain.entry import Entry, Settlement
 from gateway.ledger.journal_reader import JournalReader
 from gateway.ledger.posting import Posting, post
+from gateway.postgres.batch_size import BatchSize
 from gateway.postgres.connection import DedicatedConnection
 
 _log = structlog.get_logger("gateway.poster")
@@ -22,9 +23,6 @@ _BACKOFF_FIRST_S = 0.05
 # Short, because spend that is not posted is invisible to other workers once the database is back.
 _BACKOFF_MAX_S = 0.5
 _LOG_EVERY = 20
-# After a time-out the database gets less to do at once, so that a slow one gets something done.
-_SHRINK = 4
-_GROW = 2
 
 
 class Poster:
@@ -49,7 +47,7 @@ class Poster:
         self._on_posted = on_posted
         self._post_timeout_s = post_timeout_s
         self._batch: list[Settlement] = []
-        self._rows_max = BATCH_ROWS_MAX
+        self._size = BatchSize(most=BATCH_ROWS_MAX)
         self._hurry = asyncio.Event()
         self._progress = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -112,7 +110,7 @@ class Poster:
                 # Adopted settlements may have been passed over.
                 self._progress.set()
                 return True
-        part = self._batch[: self._rows_max]
+        part = self._batch[: self._size.now]
         # The next batch of a backlog is decoded while the database works on this one.
         posting, _ = await asyncio.gather(
             self._post(part), self._read_ahead(), return_exceptions=True
@@ -157,7 +155,7 @@ class Poster:
 
     def _failed(self, exc: Exception) -> None:
         if isinstance(exc, TimeoutError):
-            self._rows_max = max(1, self._rows_max // _SHRINK)
+            self._size.timed_out()
         if self._failures_in_a_row % _LOG_EVERY == 0:
             _log.warning(
                 "poster.failed",
@@ -169,7 +167,7 @@ class Poster:
         self.failure_count += 1
 
     def _succeeded(self) -> None:
-        self._rows_max = min(BATCH_ROWS_MAX, self._rows_max * _GROW)
+        self._size.answered()
         if self._failures_in_a_row:
             _log.info("poster.resumed", failures=self._failures_in_a_row, depth=self._reader.depth)
             self._failures_in_a_row = 0

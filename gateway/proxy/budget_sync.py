@@ -202,13 +202,13 @@ class BudgetSync:
         if len(questions) > 1:
             try:
                 answers = await self._leases.sync_many([question.ask for question in questions])
-                self._queue.was_answered()
+                self._queue.size.answered()
             except (*DATA_ERRORS, *INFRASTRUCTURE_ERRORS) as exc:
                 # The fault of one of them perhaps, or of the database: each is asked alone.
                 tries -= 1
                 _log.warning("budget.question_failed", error=f"{type(exc).__name__}: {exc}")
                 if isinstance(exc, TimeoutError):
-                    self._queue.timed_out()
+                    self._queue.size.timed_out()
         for question in questions:
             if (answer := answers.get(question.key)) is not None:
                 self._take(question, answer)

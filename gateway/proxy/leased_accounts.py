@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from gateway.domain.clock import Clock
+from gateway.domain.lease import LeaseAsk
 from gateway.guard.account import Account
 from gateway.guard.asking import make_ask, wants_upkeep
 from gateway.ledger.lease_client import LeaseClient
+from gateway.proxy.budget_queue import AT_ONCE_MAX
 
 
 class LeasedAccounts:
@@ -39,8 +41,17 @@ class LeasedAccounts:
         if not any(account.lease.running for account in self._accounts):
             await leases.close_leases()
             return
-        for account in list(self._accounts):
-            lease = account.lease
-            lease.give_back(max(lease.available, 0))
-            ask = make_ask(account, [], clock.monotonic_s())
-            await leases.sync(replace(ask, want_pico_usd=0))
+        accounts = list(self._accounts)
+        for begin in range(0, len(accounts), AT_ONCE_MAX):
+            now_s = clock.monotonic_s()
+            asks = [_last_ask(it, now_s) for it in accounts[begin : begin + AT_ONCE_MAX]]
+            answers = await leases.sync_many(asks)
+            for ask in asks:
+                if (ask.team_id, ask.month) not in answers:
+                    # In use by a post, which is waited for.
+                    await leases.sync(ask)
+
+
+def _last_ask(account: Account, now_s: float) -> LeaseAsk:
+    account.lease.give_back(max(account.lease.available, 0))
+    return replace(make_ask(account, [], now_s), want_pico_usd=0)

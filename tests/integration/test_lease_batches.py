@@ -52,6 +52,31 @@ async def test_teams_that_come_at_once_share_a_few_questions(
         assert await spent_usd(database, teams[0]) == usd_from_pico(CENT)
 
 
+async def test_a_process_that_ends_under_load_gives_all_back_in_a_question(
+    database_url, tmp_path, database, teams
+):
+    async with worker(database_url, tmp_path) as own:
+        for team in teams:
+            own.hold(team, await own.admit(team, CENT, CENT))
+        blocker = await asyncpg.connect(database_url)
+        try:
+            await blocker.execute("BEGIN")
+            await blocker.execute(
+                "SELECT FROM ledger.budget_lease WHERE team_id = $1 FOR UPDATE", teams[7]
+            )
+            asyncio.get_running_loop().call_later(
+                0.3, lambda: asyncio.ensure_future(blocker.execute("ROLLBACK"))
+            )
+            asked = own.leases.sync_count
+            await own.desk.close()
+            # One for all, and one for the team that was locked.
+            assert own.leases.sync_count - asked == 2
+        finally:
+            await blocker.close()
+        # The requests that are still running keep their holds, and no more.
+        assert {await held_usd(database, team) for team in teams} == {usd_from_pico(CENT)}
+
+
 async def test_a_lease_that_a_post_holds_delays_its_own_team_alone(
     database_url, tmp_path, database, teams
 ):

@@ -61,9 +61,9 @@ def test_after_a_time_out_fewer_are_asked_about_at_once_until_answers_come():
 
     sizes = [taken()]
     for _ in range(4):
-        queue.timed_out()
+        queue.size.timed_out()
         sizes.append(taken())
     assert sizes == [64, 16, 4, 2, 2]
     for _ in range(8):
-        queue.was_answered()
+        queue.size.answered()
     assert taken() == AT_ONCE_MAX
