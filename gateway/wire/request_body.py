@@ -30,7 +30,7 @@ def read_request(dialect: Dialect, body: bytes) -> RequestFacts:
         InvalidRequestError: the body is not one JSON object, or a field that routing, holds and
             prices go by is missing, of the wrong type, or open to two readings.
     """
-    members, document = _split(body)
+    members, document = split_body(body)
     refuse_ambiguous_names(members, document, body)
     is_chat = dialect in _WITH_CHOICES
     if dialect is Dialect.OPENAI_RESPONSES and _boolean(document, "background"):
@@ -50,13 +50,17 @@ def read_request(dialect: Dialect, body: bytes) -> RequestFacts:
         inference_geo=_text(document, "inference_geo"),
         effort=_effort(document, dialect),
         # OpenAI-compatible hosts of Anthropic's models take the same breakpoints.
-        cache_ttls=_cache_ttls(members, body),
+        cache_ttls=breakpoints(members, body),
         also_models=_also_models(document),
     )
 
 
-def _split(body: bytes) -> tuple[Members, dict[str, Any]]:
-    """All members as they stand there, and the values of those that are not prompts or tools."""
+def split_body(body: bytes) -> tuple[Members, dict[str, Any]]:
+    """All members as they stand there, and the values of those that are not prompts or tools.
+
+    Raises:
+        InvalidRequestError: the body is not one JSON object.
+    """
     try:
         members = members_of(body)
         return members, without_bulk(members)
@@ -66,7 +70,8 @@ def _split(body: bytes) -> tuple[Members, dict[str, Any]]:
         raise InvalidRequestError(_TOO_DEEP) from None
 
 
-def _cache_ttls(members: Members, body: bytes) -> tuple[str, ...]:
+def breakpoints(members: Members, body: bytes) -> tuple[str, ...]:
+    """The TTL of each of Anthropic's cache breakpoints, as `cache_ttls`."""
     try:
         return cache_ttls_of(members, body)
     except (msgspec.ValidationError, RecursionError):

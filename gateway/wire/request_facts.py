@@ -7,9 +7,15 @@ from gateway.domain.errors import InvalidRequestError
 from gateway.domain.request import Dialect, RequestFacts
 from gateway.domain.value import Value
 from gateway.wire import bedrock
-from gateway.wire.cache_breakpoints import cache_ttls
 from gateway.wire.multipart import form_fields
-from gateway.wire.request_body import MAX_TOKENS_MAX, MODEL_LENGTH_MAX, document_of, read_request
+from gateway.wire.request_body import (
+    MAX_TOKENS_MAX,
+    MODEL_LENGTH_MAX,
+    breakpoints,
+    read_request,
+    split_body,
+)
+from gateway.wire.request_names import BudgetNames, refuse_ambiguous_names
 
 _STREAMING_ACTIONS = frozenset(
     {"streamGenerateContent", "invoke-with-response-stream", "converse-stream"}
@@ -40,6 +46,17 @@ _GEMINI_CHOICES = (
     ("generation_config", "candidate_count"),
 )
 _CHOICES_MAX = 128
+_GEMINI_NAMES = BudgetNames(
+    [*_GEMINI_LIMITS, *_GEMINI_CHOICES, ("serviceTier",), ("service_tier",)]
+)
+_BEDROCK_NAMES = BudgetNames(
+    [
+        *_BEDROCK_LIMITS,
+        ("serviceTier", "type"),
+        ("service_tier", "type"),
+        ("performanceConfig", "latency"),
+    ]
+)
 
 
 class RequestTarget(Value, frozen=True, kw_only=True):
@@ -83,8 +100,9 @@ def _of_form(body: bytes, content_type: str) -> RequestFacts:
 
 
 def _of_path(target: RequestTarget, model: str, body: bytes) -> RequestFacts:
-    document = document_of(body)
+    members, document = split_body(body)
     is_gemini = target.dialect is Dialect.GEMINI
+    refuse_ambiguous_names(members, document, body, _GEMINI_NAMES if is_gemini else _BEDROCK_NAMES)
     limits = _GEMINI_LIMITS if is_gemini else _BEDROCK_LIMITS
     return RequestFacts(
         model=model,
@@ -94,7 +112,7 @@ def _of_path(target: RequestTarget, model: str, body: bytes) -> RequestFacts:
         choice_count=(_largest(document, _GEMINI_CHOICES, _CHOICES_MAX) or 1) if is_gemini else 1,
         service_tier=target.service_tier or _tier(document),
         speed=None if is_gemini else target.latency or bedrock.latency(document),
-        cache_ttls=() if is_gemini else cache_ttls(document, body) or _cache_points(body),
+        cache_ttls=() if is_gemini else breakpoints(members, body) or _cache_points(body),
     )
 
 

@@ -1,7 +1,7 @@
 """Refuses bodies in which a field that concerns the budget may mean two things to two parsers."""
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -10,62 +10,80 @@ from gateway.domain.errors import InvalidRequestError
 from gateway.wire.json_spans import JsonSpans, Member, SpanError
 from gateway.wire.top_level import Members, is_each_name_plain_and_once, members_of
 
-# What routing, holds and prices go by. A parser that takes the first of two, or one that ignores
-# case (Go's), would run another request than the one that was paid for.
-BUDGET_NAMES = frozenset(
-    {
-        "model",
-        "models",
-        "fallbacks",
-        "max_tokens",
-        "max_completion_tokens",
-        "max_output_tokens",
-        "background",
-        "best_of",
-        "n",
-        "stream",
-        "stream_options",
-        "service_tier",
-        "speed",
-        "inference_geo",
-    }
+
+class BudgetNames:
+    """Names that routing, holds and prices go by, some of them inside of others.
+
+    A parser that takes the first of two, or one that ignores case (Go's), would run another request
+    than the one that was paid for.
+    """
+
+    def __init__(self, paths: Iterable[Sequence[str]]) -> None:
+        inner: dict[str, list[Sequence[str]]] = {}
+        for top, *rest in paths:
+            inner.setdefault(top, []).extend([rest] if rest else [])
+        self.names = frozenset(inner)
+        self.by_folded = {name.lower(): name for name in inner}
+        self.inside = {top: BudgetNames(found) for top, found in inner.items() if found}
+
+
+BODY_NAMES = BudgetNames(
+    [
+        ("model",),
+        ("models",),
+        ("fallbacks",),
+        ("max_tokens",),
+        ("max_completion_tokens",),
+        ("max_output_tokens",),
+        ("background",),
+        ("best_of",),
+        ("n",),
+        ("stream",),
+        ("stream_options", "include_usage"),
+        ("service_tier",),
+        ("speed",),
+        ("inference_geo",),
+    ]
 )
-_STREAM_OPTION_NAMES = frozenset({"include_usage"})
 
 
-def refuse_ambiguous_names(members: Members, document: dict[str, Any], body: bytes) -> None:
-    """Check the names at the top level and inside `stream_options`.
+def refuse_ambiguous_names(
+    members: Members, document: dict[str, Any], body: bytes, names: BudgetNames = BODY_NAMES
+) -> None:
+    """Check the names at the top level, and inside those that hold others.
 
     Raises:
         InvalidRequestError: one of ours stands there twice, in escapes, or in look-alike letters.
     """
-    _refuse_look_alikes(members, BUDGET_NAMES)
-    options = document.get("stream_options")
-    if isinstance(options, dict):
-        _refuse_look_alikes(options, _STREAM_OPTION_NAMES)
+    _refuse_look_alikes(members, names)
     # What a serialiser wrote has each name once: seen in a tenth of the time of looking at each.
     is_proven = is_each_name_plain_and_once(members, body)
-    if is_proven and (not isinstance(options, dict) or _is_proven(members["stream_options"])):
+    for name, inside in names.inside.items():
+        if isinstance(holder := document.get(name), dict):
+            _refuse_look_alikes(holder, inside)
+            is_proven = is_proven and _is_proven(members[name])
+    if is_proven:
         return
     try:
-        _refuse_duplicates(JsonSpans(body))
+        spans = JsonSpans(body)
+        _refuse_duplicates(spans, spans.top_members(), names)
     except SpanError:
         raise InvalidRequestError("The request body is not valid JSON.") from None
 
 
-def _is_proven(options: msgspec.Raw) -> bool:
-    text = bytes(options)
+def _is_proven(holder: msgspec.Raw) -> bool:
+    text = bytes(holder)
     return is_each_name_plain_and_once(members_of(text), text)
 
 
-def _refuse_look_alikes(holder: Iterable[str], names: frozenset[str]) -> None:
+def _refuse_look_alikes(holder: Iterable[str], names: BudgetNames) -> None:
     for name in holder:
-        if name in names:
+        if name in names.names:
             continue
         folded = name.lower() if name.isascii() else _folded(name)
-        if folded in names:
+        if (plain := names.by_folded.get(folded)) is not None:
             raise InvalidRequestError(
-                f"The request body has a field {name!r}: write it {folded!r}, once."
+                f"The request body has a field {name!r}: write it {plain!r}, once."
             )
 
 
@@ -73,27 +91,21 @@ def _folded(name: str) -> str:
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
 
-def _refuse_duplicates(spans: JsonSpans) -> None:
+def _refuse_duplicates(spans: JsonSpans, members: Iterable[Member], names: BudgetNames) -> None:
     seen: set[str] = set()
-    for member in spans.top_members():
-        name = _checked_name(spans, member, BUDGET_NAMES, seen)
-        if name == "stream_options" and spans.is_object(member.value):
-            seen_options: set[str] = set()
-            for option in spans.members(member.value):
-                _checked_name(spans, option, _STREAM_OPTION_NAMES, seen_options)
-
-
-def _checked_name(
-    spans: JsonSpans, member: Member, names: frozenset[str], seen: set[str]
-) -> str | None:
-    name = spans.name(member)
-    if name not in names:
-        return None
-    if name in seen:
-        raise InvalidRequestError(f"The request body has the field {name!r} twice: send it once.")
-    if spans.raw(member.name) != b'"%s"' % name.encode():
-        raise InvalidRequestError(
-            f"The request body writes the field {name!r} with escapes: write it plainly."
-        )
-    seen.add(name)
-    return name
+    for member in members:
+        name = spans.name(member)
+        if name not in names.names:
+            continue
+        if name in seen:
+            raise InvalidRequestError(
+                f"The request body has the field {name!r} twice: send it once."
+            )
+        if spans.raw(member.name) != b'"%s"' % name.encode():
+            raise InvalidRequestError(
+                f"The request body writes the field {name!r} with escapes: write it plainly."
+            )
+        seen.add(name)
+        inside = names.inside.get(name)
+        if inside is not None and spans.is_object(member.value):
+            _refuse_duplicates(spans, spans.members(member.value), inside)

@@ -11,7 +11,7 @@ Members: TypeAlias = Mapping[str, msgspec.Raw]
 """Values by name, as they stand in the body; of a name that stands there twice, the last."""
 
 # Nearly all of a body: prompts and tools. Nothing that routing or prices go by is in them.
-_BULK_NAMES = frozenset({"messages", "tools", "system", "input"})
+_BULK_NAMES = frozenset({"messages", "tools", "system", "input", "contents"})
 _UTF8_PIECE_BYTES = 16 * 1024
 
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode

@@ -65,6 +65,50 @@ def test_a_limit_of_another_kind_is_refused(value: object) -> None:
         facts(Dialect.GEMINI, {"generationConfig": {"maxOutputTokens": value}})
 
 
+@pytest.mark.parametrize(
+    ("dialect", "body"),
+    [
+        (Dialect.GEMINI, '{"generationConfig":{"maxOutputTokens":9},"generationConfig":{}}'),
+        (Dialect.GEMINI, '{"generationConfig": {"maxOutputTokens": 9, "maxOutputTokens": 1}}'),
+        (Dialect.GEMINI, '{"generation_config":{"candidateCount":9,"candidateCount":1}}'),
+        (Dialect.GEMINI, '{"serviceTier":"priority","serviceTier":"flex"}'),
+        (Dialect.BEDROCK, '{"max_tokens":9,"max_tokens":1}'),
+        (Dialect.BEDROCK, '{"inferenceConfig":{"maxTokens":9,"maxTokens":1}}'),
+        (Dialect.BEDROCK, '{"inferenceConfig":{"maxTokens":9},"x":1,"inferenceConfig":{}}'),
+        (Dialect.BEDROCK, '{"performanceConfig":{"latency":"optimized","latency":"standard"}}'),
+        (Dialect.BEDROCK, '{"serviceTier":{"type":"priority","type":"flex"}}'),
+    ],
+)
+def test_a_name_that_stands_there_twice_is_refused(dialect: Dialect, body: str) -> None:
+    target = RequestTarget(dialect=dialect, model="m", action="converse")
+
+    with pytest.raises(InvalidRequestError, match="twice"):
+        read_facts(target, body.encode())
+
+
+@pytest.mark.parametrize(
+    ("dialect", "body"),
+    [
+        (Dialect.GEMINI, '{"generationconfig":{"maxOutputTokens":9}}'),
+        (Dialect.GEMINI, '{"generationConfig":{"MAXOUTPUTTOKENS":9,"maxOutputTokens":1}}'),
+        (Dialect.GEMINI, '{"generationConfig":{"max\\u004futputTokens":9}}'),
+        (Dialect.BEDROCK, '{"inferenceConfig":{"maxtokens":9}}'),
+        (Dialect.BEDROCK, '{"inference\\u0043onfig":{"maxTokens":9}}'),
+    ],
+)
+def test_a_name_in_look_alike_letters_or_escapes_is_refused(dialect: Dialect, body: str) -> None:
+    target = RequestTarget(dialect=dialect, model="m", action="converse")
+
+    with pytest.raises(InvalidRequestError, match=r"once|plainly"):
+        read_facts(target, body.encode())
+
+
+def test_names_of_prompts_and_of_what_we_do_not_know_may_stand_there_twice() -> None:
+    body = b'{"contents":[{"n":1,"n":2}],"x":1,"x":2,"generationConfig":{"seed":1,"seed":2}}'
+
+    assert read_facts(RequestTarget(dialect=Dialect.GEMINI, model="m"), body).model == "m"
+
+
 @pytest.mark.parametrize("name", ["candidateCount", "candidate_count"])
 def test_candidates_of_gemini_are_choices(name: str) -> None:
     assert facts(Dialect.GEMINI, {"generationConfig": {name: 4}}).choice_count == 4
