@@ -83,7 +83,8 @@ async def test_a_lease_that_a_post_holds_delays_its_own_team_alone(
     async with worker(database_url, tmp_path) as own:
         for team in teams:
             await use(own, team)
-        await wait_for_no_holds(database, teams[0])
+        for team in teams:
+            await wait_for_no_holds(database, team)
         blocker = await asyncpg.connect(database_url)
         try:
             transaction = blocker.transaction()
