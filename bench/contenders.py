@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from bench.clocks import Clocks
 from bench.configurations import ENVOY, ENVOY_TYPES, NGINX
 from bench.processes import (
     Cores,
-    cpu_s,
     free_port,
     lower,
     pin,
@@ -29,6 +29,7 @@ from bench.processes import (
 from bench.tools import MissingToolError
 
 ROOT = Path(__file__).parents[1]
+CREDENTIAL = ("x-api-key: bench", "anthropic-version: 2023-06-01")
 CAP_USD = "1000000000"  # far from what a run spends: the guard decides, and always admits
 _READY_TIMEOUT_S = 90.0
 _COMMAND_TIMEOUT_S = 60.0
@@ -67,31 +68,9 @@ class Running:
         """Its own processes, and its database's."""
         return ([], []) if self.process is None else split_database(tree(self.process.pid))
 
-    def clocks(self) -> "Clocks":
+    def clocks(self) -> Clocks:
         """CPU so far, of its own processes and of its database's."""
-        own, database = self.pids()
-        return Clocks(
-            own={pid: cpu_s(pid) for pid in own}, database={pid: cpu_s(pid) for pid in database}
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Clocks:
-    """Seconds of CPU by process; one that has ended since is left out, a new one began at 0."""
-
-    own: dict[int, float]
-    database: dict[int, float]
-
-    def since(self, before: "Clocks") -> tuple[float, float]:
-        """Of its own, and of its database."""
-        return _since(self.own, before.own), _since(self.database, before.database)
-
-
-def _since(after: dict[int, float], before: dict[int, float]) -> float:
-    return sum(max(0.0, seconds - before.get(pid, 0.0)) for pid, seconds in after.items())
-
-
-CREDENTIAL = ("x-api-key: bench", "anthropic-version: 2023-06-01")
+        return Clocks.now(*self.pids())
 
 
 @contextmanager
