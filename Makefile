@@ -83,7 +83,7 @@ bench-posting: setup ## rows a second and CPU a row of the ledger; BENCH="--back
 	$(BIN)/python -m scripts.bench_posting $(BENCH)
 
 bench-scale: setup ## a request's cost by teams, keys, ledger and workers; BENCH="--rows 10000000 --parts ledger"
-	$(BIN)/python -m scripts.bench_scale $(BENCH)
+	$(BIN)/python -m scripts.scale $(BENCH)
 
 recordings: setup ## the meter against recorded provider streams, where they are at hand
 	$(BIN)/python scripts/check_recordings.py

@@ -1,0 +1,1 @@
+"""What a request costs as the database grows: `python -m scripts.scale`."""
