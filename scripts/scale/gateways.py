@@ -62,10 +62,6 @@ def rss_mb(running: Running) -> float:
     return rss_kb(running.pids()[0]) / 1024
 
 
-def own_cpu_s(running: Running) -> float:
-    return sum(running.clocks().own.values())
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
     """A gateway, and over how many keys its load is spread."""
@@ -89,25 +85,27 @@ async def bench_gateways(site: Site, points: Sequence[Point], rounds: int) -> No
             # Each key once more, so that the round finds memory as the round before left it.
             await call(point.to.port, point.keys, max(100, point.keys))
             await asyncio.sleep(REST_S)
-            own_s, database_s = own_cpu_s(point.to), site.database_cpu_s()
+            before, site_before = point.to.clocks(), site.clocks()
             await call(point.to.port, point.keys, REQUESTS)
             await asyncio.sleep(REST_S)
-            own_s, database_s = own_cpu_s(point.to) - own_s, site.database_cpu_s() - database_s
+            own_s, _ = point.to.clocks().since(before)
+            _, database_s = site.clocks().since(site_before)
             figures[point.label].append((own_s / REQUESTS * 1e6, database_s / REQUESTS * 1e6))
-    base = [own for own, _ in figures[points[0].label]]
+    base = [us for us, _ in figures[points[0].label]]
     say(f"CPU us a request, median of {rounds} rounds [least-most]; ratio to the first")
     for label, found in figures.items():
-        own = [us for us, _ in found]
-        ratio = median(us / first for us, first in zip(own, base, strict=True))
+        own_us = [us for us, _ in found]
+        ratio = median(us / first for us, first in zip(own_us, base, strict=True))
         say(
-            f"  {label:<34} {median(own):7.0f} [{min(own):.0f}-{max(own):.0f}]  x{ratio:.2f}"
-            f"  all databases' {median(us for _, us in found):6.0f}"
+            f"  {label:<34} {median(own_us):7.0f} [{min(own_us):.0f}-{max(own_us):.0f}]"
+            f"  x{ratio:.2f}  all databases' {median(us for _, us in found):6.0f}"
         )
     for running in dict.fromkeys(point.to.name for point in points):
         to = next(point.to for point in points if point.to.name == running)
-        before_s = own_cpu_s(to)
+        before = to.clocks()
         await asyncio.sleep(3)
+        own_s, _ = to.clocks().since(before)
         say(
-            f"  {running}: at rest {(own_cpu_s(to) - before_s) / 3 * 1e3:.1f} ms CPU a second, "
+            f"  {running}: at rest {own_s / 3 * 1e3:.1f} ms CPU a second, "
             f"{rss_mb(to):.0f} MB, {REFUSED[to.port]} answers of 503 in all"
         )

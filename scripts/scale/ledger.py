@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from statistics import median
 
-from bench.processes import cpu_s
 from gateway.domain.ids import TeamId, new_uuid
 from gateway.ledger.lease_client import LeaseClient
 from gateway.ledger.posting import post
@@ -53,12 +52,12 @@ async def _bench_posts(site: Site, size: Size) -> None:
     await post(connection, writer_id, entries(BATCH_ROWS, size.teams), timeout_s=60)
     batches = [entries(BATCH_ROWS, size.teams) for _ in range(40)]
     rates: list[float] = []
-    before_s = site.database_cpu_s() + cpu_s(os.getpid())
+    before = site.clocks()
     for batch in batches:
         started_s = time.monotonic()
         await post(connection, writer_id, batch, timeout_s=60)
         rates.append(BATCH_ROWS / (time.monotonic() - started_s))
-    spent_s = site.database_cpu_s() + cpu_s(os.getpid()) - before_s
+    spent_s = sum(site.clocks().since(before))
     await connection.close()
     say(
         f"  posting: {median(rates):,.0f} rows/s (median of {len(batches)} batches), "

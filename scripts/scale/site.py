@@ -4,7 +4,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.processes import Cores, cpu_s, pin, split_database, tree
+from bench.clocks import Clocks
+from bench.processes import Cores, pin, split_database, tree
 from bench.scenarios import BY_NAME
 from gateway.domain.clock import SystemClock, month_of
 from gateway.postgres.embedded import EmbeddedPostgres
@@ -35,11 +36,16 @@ class Site:
     def url(self, size: Size) -> str:
         return self.server.url(size.name)
 
-    def database_cpu_s(self) -> float:
-        return sum(map(cpu_s, split_database(tree(os.getpid()))[1]))
+    def clocks(self) -> Clocks:
+        """CPU so far of this process, and of the server with all its databases."""
+        return Clocks.now([os.getpid()], _server_pids())
 
     def pin_database(self) -> None:
-        pin(split_database(tree(os.getpid()))[1], self.cores.others)
+        pin(_server_pids(), self.cores.others)
+
+
+def _server_pids() -> list[int]:
+    return split_database(tree(os.getpid()))[1]
 
 
 def say(text: str) -> None:

@@ -10,7 +10,7 @@ from bench.contenders import CREDENTIAL, Running
 from bench.measure import Tools
 from bench.tools import built
 from scripts.scale.databases import key_of
-from scripts.scale.gateways import REST_S, gateway, own_cpu_s, rss_mb
+from scripts.scale.gateways import REST_S, gateway, rss_mb
 from scripts.scale.site import JSON, Site, Size, say
 
 
@@ -39,14 +39,15 @@ def bench_workers(site: Site, size: Size, upstream_port: int, rounds: int) -> No
                 )
                 tools.finish(tools.begin(tools.command(JSON, to, "-c", "32", "-n", "300")))
                 time.sleep(REST_S)
-                before_s = own_cpu_s(running)
+                before = running.clocks()
                 row = tools.finish(tools.begin(tools.command(JSON, to, "-c", "32", "-n", "3000")))
                 time.sleep(REST_S)
+                own_s, _ = running.clocks().since(before)
                 assert (row["requests"], row["not_200"]) == (3000, 0), row
                 figures[workers].append(
                     (
                         3000 / float(str(row["elapsed_s"])),
-                        (own_cpu_s(running) - before_s) / 3000 * 1e6,
+                        own_s / 3000 * 1e6,
                     )
                 )
         for workers, found in figures.items():
