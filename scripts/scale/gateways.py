@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from statistics import median
 
 from bench.contenders import CREDENTIAL, Running, started
 from bench.processes import rss_kb, start, stop
-from scripts.scale.caller import REFUSED, call
+from scripts.scale.caller import call
 from scripts.scale.site import Site, say
 
 REQUESTS = 1000
@@ -77,16 +78,21 @@ class Point:
 async def bench_gateways(site: Site, points: Sequence[Point], rounds: int) -> None:
     """Rounds over all points; prints medians of CPU a request, gateway's and database's."""
     figures: dict[str, list[tuple[float, float]]] = {point.label: [] for point in points}
+    refused: Counter[str] = Counter()
+
+    async def load(point: Point, count: int) -> None:
+        refused[point.to.name] += await call(point.to.port, point.keys, count)
+
     for point in points:
-        await call(point.to.port, point.keys, max(300, point.keys))
+        await load(point, max(300, point.keys))
     site.pin_database()
     for number in range(rounds):
         for point in points if number % 2 else tuple(reversed(points)):
             # Each key once more, so that the round finds memory as the round before left it.
-            await call(point.to.port, point.keys, max(100, point.keys))
+            await load(point, max(100, point.keys))
             await asyncio.sleep(REST_S)
             before, site_before = point.to.clocks(), site.clocks()
-            await call(point.to.port, point.keys, REQUESTS)
+            await load(point, REQUESTS)
             await asyncio.sleep(REST_S)
             own_s, _ = point.to.clocks().since(before)
             _, database_s = site.clocks().since(site_before)
@@ -100,12 +106,11 @@ async def bench_gateways(site: Site, points: Sequence[Point], rounds: int) -> No
             f"  {label:<34} {median(own_us):7.0f} [{min(own_us):.0f}-{max(own_us):.0f}]"
             f"  x{ratio:.2f}  all databases' {median(us for _, us in found):6.0f}"
         )
-    for running in dict.fromkeys(point.to.name for point in points):
-        to = next(point.to for point in points if point.to.name == running)
+    for to in {point.to.name: point.to for point in points}.values():
         before = to.clocks()
         await asyncio.sleep(3)
         own_s, _ = to.clocks().since(before)
         say(
-            f"  {running}: at rest {own_s / 3 * 1e3:.1f} ms CPU a second, "
-            f"{rss_mb(to):.0f} MB, {REFUSED[to.port]} answers of 503 in all"
+            f"  {to.name}: at rest {own_s / 3 * 1e3:.1f} ms CPU a second, "
+            f"{rss_mb(to):.0f} MB, {refused[to.name]} answers of 503 in all"
         )
