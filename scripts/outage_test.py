@@ -32,10 +32,10 @@ from gateway.postgres.connection import Connection, connect
 from gateway.postgres.embedded import EmbeddedPostgres
 from gateway.postgres.keeper import kept_alive
 from gateway.postgres.migrate import upgrade
-from scripts.cap_trials import spend
 from scripts.kill_audit import Findings, audit
 from scripts.kill_clients import PRODUCTS, Credential, Fleet, make_credentials
 from scripts.kill_provider import BillingProvider
+from scripts.team_money import spend
 from tests.fakes.flaky_tcp import FlakyTcp
 from tests.fakes.raw_client import request
 from tests.fixtures.gateway import messages_body

@@ -7,7 +7,7 @@ from itertools import cycle, islice
 
 from bench.processes import cpu_s
 from gateway.domain.ids import TeamId
-from scripts.cap_trials import Worker, worker
+from scripts.budget_worker import Worker, worker
 from scripts.scale.site import Site, say
 from scripts.scale.timing import lap_us
 

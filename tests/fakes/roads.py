@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass
 from decimal import Decimal
 
-from scripts.cap_trials import spend
+from scripts.team_money import spend
 from tests.fakes.raw_client import RawAnswer, connected
 from tests.fakes.transcripts import ANTHROPIC_STREAM, ANTHROPIC_TEXT, OPENAI_STREAM, OPENAI_TEXT
 from tests.fixtures.gateway import chat_body, messages_body

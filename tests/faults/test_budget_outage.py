@@ -10,16 +10,10 @@ import pytest
 from gateway.domain.budget import BudgetStatus
 from gateway.domain.errors import LedgerUnavailableError
 from gateway.domain.ids import TeamId
-from scripts.cap_trials import (
-    fits_again,
-    held_usd,
-    run_streams,
-    spend,
-    spent_usd,
-    wait_for_no_holds,
-    worker,
-)
-from scripts.cap_trials import make_team as make_spent_team
+from scripts.budget_worker import worker
+from scripts.cap_streams import fits_again, run_streams
+from scripts.team_money import held_usd, spend, spent_usd, wait_for_no_holds
+from scripts.team_money import make_team as make_spent_team
 from tests.fakes.flaky_tcp import FlakyTcp
 
 pytestmark = pytest.mark.alone

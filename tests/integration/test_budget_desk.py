@@ -17,7 +17,8 @@ from gateway.ledger.lease_client import LeaseClient
 from gateway.postgres.connection import DedicatedConnection
 from gateway.proxy.budget_accounts import BudgetAccounts
 from gateway.proxy.budget_sync import TICK_S, TICKS_A_READING
-from scripts.cap_trials import held_usd, spend, spent_usd, worker
+from scripts.budget_worker import worker
+from scripts.team_money import held_usd, spend, spent_usd
 
 CENT = 10**10
 USD = 10**12

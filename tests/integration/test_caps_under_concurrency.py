@@ -10,15 +10,9 @@ from decimal import Decimal
 import pytest
 
 from gateway.domain.money import usd_from_pico
-from scripts.cap_trials import (
-    bound_above_cap,
-    fits_again,
-    make_team,
-    run_streams,
-    spent_usd,
-    wait_for_no_holds,
-    worker,
-)
+from scripts.budget_worker import worker
+from scripts.cap_streams import bound_above_cap, fits_again, run_streams
+from scripts.team_money import make_team, spent_usd, wait_for_no_holds
 
 CAP_USD = Decimal(25)
 

@@ -12,7 +12,8 @@ import structlog
 
 from gateway.domain.ids import TeamId
 from gateway.domain.money import usd_from_pico
-from scripts.cap_trials import held_usd, spent_usd, wait_for_no_holds, worker
+from scripts.budget_worker import worker
+from scripts.team_money import held_usd, spent_usd, wait_for_no_holds
 from tests.fakes.flaky_tcp import FlakyTcp
 from tests.fakes.ledger import DEADLOCKS
 
