@@ -4,7 +4,8 @@ from decimal import Decimal
 
 import pytest
 
-from scripts.nth_kill import Course, judge, kill_paths
+from scripts.nth_course import Course, judge
+from scripts.nth_killer import kill_paths
 from tests.fakes.raw_client import RawAnswer
 from tests.fakes.roads import ROADS
 
