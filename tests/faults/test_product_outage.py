@@ -9,7 +9,9 @@ import pytest
 
 from gateway.postgres.connection import connect
 from scripts.kill_clients import make_credentials
-from scripts.outage_test import MODES, go_through, open_scene
+from scripts.outage_modes import MODES
+from scripts.outage_scene import open_scene
+from scripts.outage_trial import go_through
 from tests.fakes.raw_client import request
 
 pytestmark = pytest.mark.timeout(180)
