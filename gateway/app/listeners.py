@@ -1,5 +1,6 @@
 """Opens the listeners of a worker: clients on a port of its own or an inherited one, admins."""
 
+import os
 import socket
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -22,6 +23,16 @@ _log = structlog.get_logger("gateway.app")
 # Clients that connect in one moment. The framework's own 128 turned away the rest, which asked
 # again after one second, three, seven; the kernel cuts it to its `somaxconn`.
 BACKLOG = 8192
+
+
+class CannotListenError(Exception):
+    """The address of the client listener cannot be had; the message says what to do."""
+
+    def __init__(self, host: str, port: int, error: OSError) -> None:
+        # The number's own text: what the loop makes of it repeats the address.
+        is_name = isinstance(error, socket.gaierror) or error.errno is None
+        reason = error.strerror if is_name else os.strerror(error.errno or 0)
+        super().__init__(f"cannot listen on {host}:{port}: {reason}; choose --host and --port")
 
 
 def url_of(host: str, port: int) -> str:
@@ -90,7 +101,11 @@ async def listen_for_clients(
     last_request_s: float,
     listener: socket.socket | None,
 ) -> str:
-    """Returns the address."""
+    """Returns the address.
+
+    Raises:
+        CannotListenError: the port is taken, or the host is not this machine's.
+    """
     server = ClientServer(edge, calls, idle_timeout_s=idle_client_s)
     runner = web.ServerRunner(server, shutdown_timeout=drain_timeout_s)
     await runner.setup()
@@ -111,5 +126,8 @@ async def listen_for_clients(
     else:
         host, port = config.listen.host, config.listen.port
         site = web.TCPSite(runner, host, port, reuse_port=False, backlog=BACKLOG)
-    await site.start()
+    try:
+        await site.start()
+    except OSError as exc:
+        raise CannotListenError(config.listen.host, config.listen.port, exc) from exc
     return url_of(config.listen.host, runner.addresses[0][1])

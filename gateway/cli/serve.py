@@ -4,10 +4,9 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 
 import click
 import structlog
@@ -15,6 +14,7 @@ import uvloop
 
 from gateway.app import serving
 from gateway.app.garbage import settle_garbage
+from gateway.app.listeners import CannotListenError
 from gateway.cli.demo_team import DemoKey, ensure_demo_team
 from gateway.cli.logging_setup import configure
 from gateway.cli.serve_workers import Serving, serve_with_workers
@@ -43,13 +43,20 @@ def serve(
     if config.unused_names:
         _log.warning("config.unused", names=list(config.unused_names))
     with _database(config) as (database_url, is_embedded):
-        key = asyncio.run(ensure_demo_team(database_url)) if demo else None
-        embedded_url = database_url if is_embedded else None
-        if config.listen.workers > 1:
-            announce = partial(_announce, key=key, as_json=as_json)
-            uvloop.run(serve_with_workers(config, database_url, embedded_url, announce))
-        else:
-            uvloop.run(_serve(config, database_url, is_embedded, key, as_json=as_json))
+
+        async def announce(now: Serving) -> None:
+            # Only now, so that a start that fails does not make a key that nobody sees.
+            key = await ensure_demo_team(database_url) if demo else None
+            _announce(now, key=key, as_json=as_json)
+
+        try:
+            if config.listen.workers > 1:
+                embedded_url = database_url if is_embedded else None
+                uvloop.run(serve_with_workers(config, database_url, embedded_url, announce))
+            else:
+                uvloop.run(_serve(config, database_url, is_embedded, announce))
+        except CannotListenError as exc:
+            raise CommandError(str(exc)) from exc
 
 
 def _with_options(
@@ -80,7 +87,10 @@ def _database(config: Config) -> Iterator[tuple[str, bool]]:
 
 
 async def _serve(
-    config: Config, database_url: str, is_embedded: bool, key: DemoKey | None, *, as_json: bool
+    config: Config,
+    database_url: str,
+    is_embedded: bool,
+    announce: Callable[[Serving], Awaitable[None]],
 ) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -90,7 +100,7 @@ async def _serve(
         serving_now = Serving(
             url=running.url, admin_url=running.admin_url, is_simulated=running.is_simulated
         )
-        _announce(serving_now, key=key, as_json=as_json)
+        await announce(serving_now)
         settle_garbage()
         await stop.wait()
         _log.info("serve.draining", streams=len(running.proxy.relays))

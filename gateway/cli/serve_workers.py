@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import tempfile
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from pathlib import Path
 import aiohttp
 import structlog
 
-from gateway.app.listeners import BACKLOG, open_admin_port, url_of
+from gateway.app.listeners import BACKLOG, CannotListenError, open_admin_port, url_of
 from gateway.cli.session import CommandError
 from gateway.cli.worker_pool import WorkerCommand, WorkerFailedError, WorkerPool
 from gateway.config import Config
@@ -41,12 +41,13 @@ async def serve_with_workers(
     config: Config,
     database_url: str,
     embedded_url: str | None,
-    announce: Callable[[Serving], None],
+    announce: Callable[[Serving], Awaitable[None]],
 ) -> None:
     """Run the pool until a signal: SIGTERM drains, a second one ends, SIGHUP replaces workers.
 
     Raises:
-        CommandError: the port cannot be had, or a worker does not come up.
+        CannotListenError: the port cannot be had.
+        CommandError: a worker does not come up.
     """
     async with AsyncExitStack() as stack:
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="gateway-"))
@@ -69,7 +70,7 @@ async def serve_with_workers(
         readiness = Readiness(is_ready=True)
         admin_url = await _admin(stack, config, database_url, paths, readiness)
         port = listener.getsockname()[1]
-        announce(
+        await announce(
             Serving(
                 url=url_of(config.listen.host, port),
                 admin_url=admin_url,
@@ -90,7 +91,7 @@ def _listener(config: Config) -> socket.socket:
     try:
         listener = socket.create_server((listen.host, listen.port), family=family, backlog=BACKLOG)
     except OSError as exc:
-        raise CommandError(f"cannot listen on {listen.host}:{listen.port}: {exc.strerror}") from exc
+        raise CannotListenError(listen.host, listen.port, exc) from exc
     listener.setblocking(False)
     return listener
 
