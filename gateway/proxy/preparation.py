@@ -29,6 +29,7 @@ from gateway.wire.bedrock_messages import (
     names_bedrock,
     to_bedrock,
 )
+from gateway.wire.cache_breakpoints import UNKNOWN_TTLS
 from gateway.wire.multipart import without_model_prefix
 from gateway.wire.request_body import read_request
 from gateway.wire.request_facts import RequestTarget, read_facts
@@ -238,7 +239,9 @@ class Preparation:
         )
 
     def _save_mode_applies(self, call: Call, route: Route, admission: Admission) -> bool:
-        return bool(route.facts.cache_ttls) and save_mode_applies(
+        ttls = route.facts.cache_ttls
+        is_known = bool(ttls) and ttls is not UNKNOWN_TTLS
+        return is_known and save_mode_applies(
             gate_is_open=self._cost_controls.is_open(
                 call.principal.team_id, call.principal.team_name
             ),

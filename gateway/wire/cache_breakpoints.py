@@ -12,6 +12,12 @@ CACHE_CONTROL = "cache_control"
 CONTENT_NESTING_MAX = 4
 
 _FIVE_MINUTES, _ONE_HOUR = "5m", "1h"
+UNKNOWN_TTLS = (_FIVE_MINUTES, _ONE_HOUR)
+"""Of a body whose breakpoints are not looked for, known by being this very tuple."""
+# What is made and looked at for each object costs ten times its bytes: a body of nothing but
+# objects would keep everybody waiting.
+LARGE_BYTES = 256 * 1024
+_OBJECTS_MAX = 100_000
 # What an escaped letter of the name, or its underscore, begins with.
 _ESCAPES = (b"\\u005", b"\\u006", b"\\u007")
 
@@ -47,7 +53,11 @@ def cache_ttls_of(members: Members, body: bytes) -> tuple[str, ...]:
     Raises:
         msgspec.ValidationError: something is not of the type that the provider documents.
     """
-    return tuple(map(_ttl, _controls(members))) if _has_candidate(body) else ()
+    if not _has_candidate(body):
+        return ()
+    if len(body) > LARGE_BYTES and body.count(b"{") > _OBJECTS_MAX:
+        return UNKNOWN_TTLS
+    return tuple(map(_ttl, _controls(members)))
 
 
 def cache_ttls(document: dict[str, Any], body: bytes) -> tuple[str, ...]:

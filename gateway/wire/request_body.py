@@ -7,8 +7,8 @@ import orjson
 
 from gateway.domain.errors import InvalidRequestError
 from gateway.domain.request import Dialect, RequestFacts
-from gateway.wire.cache_breakpoints import cache_ttls, cache_ttls_of
-from gateway.wire.request_names import refuse_ambiguous_names
+from gateway.wire.cache_breakpoints import LARGE_BYTES, UNKNOWN_TTLS, cache_ttls, cache_ttls_of
+from gateway.wire.request_names import BODY_NAMES, BudgetNames, refuse_ambiguous_names
 from gateway.wire.top_level import Members, NotAnObjectError, members_of, without_bulk
 
 MODEL_LENGTH_MAX = 200
@@ -18,6 +18,7 @@ ALSO_MODELS_MAX = 16
 _ALTERNATIVES = ("models", "fallbacks")
 _EFFORT_LENGTH_MAX = 64
 _WITH_CHOICES = frozenset({Dialect.OPENAI_CHAT, Dialect.OPENAI_COMPLETIONS})
+_NOT_AN_OBJECT = "The request body is not valid JSON: send one object, in UTF-8."
 _TOO_DEEP = "The request body is nested too deeply."
 _UTF8_BOM = b"\xef\xbb\xbf"
 _UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
@@ -31,7 +32,6 @@ def read_request(dialect: Dialect, body: bytes) -> RequestFacts:
             prices go by is missing, of the wrong type, or open to two readings.
     """
     members, document = split_body(body)
-    refuse_ambiguous_names(members, document, body)
     is_chat = dialect in _WITH_CHOICES
     if dialect is Dialect.OPENAI_RESPONSES and _boolean(document, "background"):
         # Its bill would come with another request, which nobody need ever send.
@@ -43,7 +43,7 @@ def read_request(dialect: Dialect, body: bytes) -> RequestFacts:
         is_streaming=_boolean(document, "stream"),
         body_bytes=len(body),
         max_output_tokens=_max_output_tokens(document, dialect),
-        choice_count=_choice_count(document, dialect) if is_chat else 1,
+        choice_count=_choice_count(members, document, dialect) if is_chat else 1,
         usage_was_requested=_include_usage(document) if is_chat else False,
         service_tier=_text(document, "service_tier"),
         speed=_text(document, "speed"),
@@ -55,19 +55,27 @@ def read_request(dialect: Dialect, body: bytes) -> RequestFacts:
     )
 
 
-def split_body(body: bytes) -> tuple[Members, dict[str, Any]]:
-    """All members as they stand there, and the values of those that are not prompts or tools.
+def split_body(body: bytes, names: BudgetNames = BODY_NAMES) -> tuple[Members, dict[str, Any]]:
+    """All members as they stand there, and the values of these names and of what is small.
 
     Raises:
-        InvalidRequestError: the body is not one JSON object.
+        InvalidRequestError: the body is not one JSON object, has too many members, or has one of
+            these names twice, in escapes, in look-alike letters, or with a value far too large.
     """
     try:
         members = members_of(body)
-        return members, without_bulk(members)
-    except NotAnObjectError:
+        document = without_bulk(members, names.names)
+    except NotAnObjectError as exc:
+        if isinstance(exc.__cause__, RecursionError):
+            raise InvalidRequestError(_TOO_DEEP) from None
+        if len(body) > LARGE_BYTES:
+            # To say what is wrong takes a parser that builds all of it.
+            raise InvalidRequestError(_NOT_AN_OBJECT) from None
         # The slower parser says what is wrong, where it is not only less deep.
         document_of(body)
         raise InvalidRequestError(_TOO_DEEP) from None
+    refuse_ambiguous_names(members, document, body, names)
+    return members, document
 
 
 def breakpoints(members: Members, body: bytes) -> tuple[str, ...]:
@@ -75,6 +83,8 @@ def breakpoints(members: Members, body: bytes) -> tuple[str, ...]:
     try:
         return cache_ttls_of(members, body)
     except (msgspec.ValidationError, RecursionError):
+        if len(body) > LARGE_BYTES:
+            return UNKNOWN_TTLS
         return cache_ttls(document_of(body), body)
 
 
@@ -164,20 +174,27 @@ def _text(document: dict[str, Any], name: str) -> str | None:
     return value
 
 
-def _choice_count(document: dict[str, Any], dialect: Dialect) -> int:
+def _choice_count(members: Members, document: dict[str, Any], dialect: Dialect) -> int:
     """How many answers are generated, and billed; completions may return fewer of them."""
     choices = _integer(document, "n", 1, CHOICES_MAX) or 1
-    if dialect is Dialect.OPENAI_COMPLETIONS:
-        choices = max(choices, _integer(document, "best_of", 1, CHOICES_MAX) or 1)
-    return choices * _prompt_count(document) if dialect is Dialect.OPENAI_COMPLETIONS else choices
+    if dialect is not Dialect.OPENAI_COMPLETIONS:
+        return choices
+    choices = max(choices, _integer(document, "best_of", 1, CHOICES_MAX) or 1)
+    prompt = members.get("prompt")
+    return choices * (1 if prompt is None else _prompt_count(bytes(prompt)))
 
 
-def _prompt_count(document: dict[str, Any]) -> int:
-    """Completions takes a list of prompts, and answers each; a list of numbers is one prompt."""
-    prompt = document.get("prompt")
-    if isinstance(prompt, list) and prompt and not isinstance(prompt[0], int):
-        return len(prompt)
-    return 1
+def _prompt_count(prompt: bytes) -> int:
+    """Completions takes a list of prompts, and answers each; a list of numbers is one prompt.
+
+    Of a large one at least as many as there are: texts by their quotes, lists by their brackets.
+    """
+    inner = prompt[1:].lstrip()
+    if not prompt.startswith(b"[") or not inner.startswith((b'"', b"[")):
+        return 1
+    if len(prompt) <= LARGE_BYTES:
+        return len(orjson.loads(prompt))
+    return prompt.count(b'"') // 2 if inner.startswith(b'"') else prompt.count(b"[") - 1
 
 
 def _max_output_tokens(document: dict[str, Any], dialect: Dialect) -> int | None:

@@ -15,7 +15,7 @@ from gateway.wire.request_body import (
     read_request,
     split_body,
 )
-from gateway.wire.request_names import BudgetNames, refuse_ambiguous_names
+from gateway.wire.request_names import BudgetNames
 
 _STREAMING_ACTIONS = frozenset(
     {"streamGenerateContent", "invoke-with-response-stream", "converse-stream"}
@@ -100,9 +100,8 @@ def _of_form(body: bytes, content_type: str) -> RequestFacts:
 
 
 def _of_path(target: RequestTarget, model: str, body: bytes) -> RequestFacts:
-    members, document = split_body(body)
     is_gemini = target.dialect is Dialect.GEMINI
-    refuse_ambiguous_names(members, document, body, _GEMINI_NAMES if is_gemini else _BEDROCK_NAMES)
+    members, document = split_body(body, _GEMINI_NAMES if is_gemini else _BEDROCK_NAMES)
     limits = _GEMINI_LIMITS if is_gemini else _BEDROCK_LIMITS
     return RequestFacts(
         model=model,
