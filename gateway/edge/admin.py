@@ -70,5 +70,6 @@ class AdminEdge:
         if self._token is None:
             peer = request.remote
             return peer is not None and ipaddress.ip_address(peer).is_loopback
-        presented = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        return hmac.compare_digest(presented.encode(), self._token.value.encode())
+        scheme, _, presented = request.headers.get("Authorization", "").partition(" ")
+        is_the_token = hmac.compare_digest(presented.encode(), self._token.value.encode())
+        return is_the_token and scheme.lower() == "bearer"

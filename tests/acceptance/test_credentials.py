@@ -6,6 +6,7 @@ import time
 import pytest
 
 from tests.fakes.provider import saying
+from tests.fakes.raw_client import request
 from tests.fixtures.gateway import (
     ANTHROPIC_CREDENTIAL,
     OPENAI_CREDENTIAL,
@@ -166,3 +167,21 @@ async def test_a_provider_without_a_credential_is_named(make_gateway):
     assert answer.document["error"]["type"] == "api_error"
     assert gateway.provider.requests == []
     assert await gateway.settled_count(team) == 0
+
+
+async def test_the_admin_token_is_taken_as_a_bearer_token_alone(make_gateway):
+    token = "token-of-the-operator"
+    admin_url = make_gateway(GATEWAY_ADMIN_TOKEN=token).running.admin_url
+    for value, status in (
+        (f"Bearer {token}", 200),
+        (f"bearer {token}", 200),
+        (token, 401),
+        (f"Basic {token}", 401),
+        (f"Bearer {token}x", 401),
+        (f"Bearer Bearer {token}", 401),
+        ("Bearer ", 401),
+        ("", 401),
+    ):
+        answer = await request(admin_url, "GET", "/metrics", [("authorization", value)])
+        assert answer.status == status, value
+    assert (await request(admin_url, "GET", "/metrics")).status == 401
