@@ -7,6 +7,7 @@ from gateway.domain.budget import BudgetStatus, BudgetView
 from gateway.domain.clock import rfc3339
 from gateway.domain.money import cents
 
+# The only status that the header calls otherwise than the guard.
 _NAMES = {BudgetStatus.BLOCKED: "exceeded"}
 
 
@@ -25,18 +26,13 @@ def remaining_usd(view: BudgetView) -> Decimal:
     return max(cap - (view.spend_usd or Decimal(0)), Decimal(0))
 
 
-def status_name(view: BudgetView) -> str:
-    """The status as clients read it: a blocked team's is `exceeded`."""
-    return _NAMES.get(view.status, view.status.value)
-
-
 @lru_cache(_VIEWS_MAX)
 def budget_headers(view: BudgetView | None) -> tuple[tuple[str, str], ...]:
     """Amounts have two decimals, rounded down; an unresolved spend is left out, never made up."""
     if view is None or not has_cap(view):
         return ()
     headers = [
-        ("x-posthog-budget", status_name(view)),
+        ("x-posthog-budget", _NAMES.get(view.status, view.status.value)),
         ("x-posthog-budget-cap-usd", cents(view.cap_usd or Decimal(0))),
         ("x-posthog-budget-resets-at", rfc3339(view.resets_at)),
     ]

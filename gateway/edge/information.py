@@ -8,7 +8,7 @@ import orjson
 from gateway.domain.clock import Clock, month_of, rfc3339
 from gateway.domain.identity import Principal
 from gateway.domain.request import Dialect
-from gateway.edge.budget_headers import has_cap, remaining_usd, status_name
+from gateway.edge.budget_headers import has_cap, remaining_usd
 from gateway.pricing.book import PriceBook
 from gateway.proxy.lifecycle import Proxy
 from gateway.reports.usage import UsageReport
@@ -65,7 +65,7 @@ class Information:
             "spend_usd": _dollars(view.spend_usd),
             "held_usd": _dollars(view.held_usd),
             "remaining_usd": _dollars(remaining_usd(view)) if capped else None,
-            "status": status_name(view),
+            "status": view.status.value,
             "resets_at": rfc3339(view.resets_at),
             "by_model": by_model,
         }

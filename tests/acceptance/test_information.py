@@ -49,6 +49,14 @@ async def test_usage_says_where_the_team_stands(gateway, provider):
     }
 
 
+async def test_usage_calls_a_spent_team_blocked_as_the_guard_does(gateway):
+    """`exceeded` is the header's word."""
+    team = await gateway.make_team("1.00")
+    await gateway.spend(team, "1.05")
+    usage = (await gateway.get("/v1/usage", team.headers)).document
+    assert usage["status"] == "blocked"
+
+
 async def test_usage_of_a_team_without_a_cap_names_none(gateway, team):
     usage = (await gateway.get("/v1/usage", team.headers)).document
     assert usage["cap_usd"] is None
