@@ -4,9 +4,9 @@ GatewayError                          status, code, retryable, safe message
 ├── RequestError                      the caller can fix it (4xx)
 │   ├── InvalidRequestError      400  ├── AuthenticationError      401
 │   ├── PermissionDeniedError    403  ├── NotFoundError            404
-│   ├── MethodNotAllowedError    405  ├── RequestTooLargeError     413
+│   ├── RequestTimeoutError      408  ├── RequestTooLargeError     413
 │   ├── UnsupportedMediaError    415  ├── BudgetExceededError      429
-│   ├── RequestTimeoutError      408  └── ClientLeftEarlyError     499
+│   └── ClientLeftEarlyError     499
 ├── UpstreamError                     the provider or the line to it
 │   ├── UpstreamUnreachableError 502  ├── UpstreamProtocolError    502
 │   ├── UpstreamTimeoutError     504  ├── UpstreamCutError         502
@@ -64,12 +64,10 @@ class NotFoundError(RequestError):
     status = 404
     code = "not_found"
 
-
-class MethodNotAllowedError(RequestError):
-    """This route does not take that method."""
-
-    status = 405
-    code = "method_not_allowed"
+    def __init__(self, message: str | None = None, *, methods: tuple[str, ...] = ()) -> None:
+        """`methods` are those that do find something under the same path."""
+        super().__init__(message)
+        self.methods = methods
 
 
 class RequestTooLargeError(RequestError):

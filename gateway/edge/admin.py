@@ -16,6 +16,7 @@ from gateway.reports.overview import OverviewReport
 
 Exposition = Callable[[], Awaitable[tuple[bytes, str]]]
 """Metrics as text, and its content type."""
+_METHODS = ("GET", "HEAD")
 
 
 class AdminEdge:
@@ -43,8 +44,8 @@ class AdminEdge:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         path = request.raw_path.partition("?")[0]
-        if request.method != "GET":
-            return web.Response(status=405)
+        if request.method not in _METHODS:
+            return web.Response(status=405, headers={"Allow": ", ".join(_METHODS)})
         if path in HEALTH_ROUTES:
             return self._readiness.answer(HEALTH_ROUTES[path].surface)
         if not self._is_allowed(request):

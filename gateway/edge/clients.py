@@ -11,7 +11,7 @@ from gateway.domain.errors import (
     ClientGoneError,
     GatewayError,
     InvalidRequestError,
-    MethodNotAllowedError,
+    NotFoundError,
 )
 from gateway.domain.identity import Principal
 from gateway.domain.ids import EntryId, new_entry_id
@@ -141,8 +141,12 @@ class ClientEdge:
 
 
 def _check_method(request: web.BaseRequest, match: Match) -> None:
-    if request.method != match.route.method:
-        raise MethodNotAllowedError(f"This route takes {match.route.method}.")
+    methods = match.route.methods
+    if request.method not in methods:
+        raise NotFoundError(
+            f"There is nothing for this method here: the route takes {' or '.join(methods)}.",
+            methods=methods,
+        )
     if request.version < (1, 0) or request.version > (1, 1):
         raise InvalidRequestError("This gateway speaks HTTP/1.1.")
     if request.version < (1, 1) and "Transfer-Encoding" in request.headers:

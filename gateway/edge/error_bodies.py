@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 
 from gateway.domain.clock import rfc3339
-from gateway.domain.errors import BudgetExceededError, GatewayError
+from gateway.domain.errors import BudgetExceededError, GatewayError, NotFoundError
 from gateway.domain.money import cents
 from gateway.domain.request import Dialect
 
@@ -69,12 +69,14 @@ def error_body(error: GatewayError, dialect: Dialect | None, request_id: str) ->
 
 
 def error_headers(error: GatewayError, dialect: Dialect | None = None) -> list[tuple[str, str]]:
-    """What tells an SDK whether, and when, to try again."""
+    """What tells an SDK whether, when and how to try again."""
     headers = [("x-should-retry", "true" if error.is_retryable else "false")]
     if dialect is Dialect.BEDROCK:
         headers.append(("x-amzn-ErrorType", _bedrock_type(error)))
     if error.retry_after_s is not None:
         headers.append(("Retry-After", str(error.retry_after_s)))
+    if isinstance(error, NotFoundError) and error.methods:
+        headers.append(("Allow", ", ".join(error.methods)))
     return headers
 
 

@@ -35,6 +35,11 @@ class Route:
     method: str
     dialect: Dialect | None = None
 
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """HEAD is answered wherever GET is."""
+        return ("GET", "HEAD") if self.method == "GET" else (self.method,)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:

@@ -251,13 +251,39 @@ async def test_a_known_query_parameter_goes_on(gateway, team, query):
     assert gateway.provider.requests[0].query == {name: value}
 
 
-@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"])
-async def test_another_method_is_refused(gateway, team, method):
+@pytest.mark.parametrize("target", [MESSAGES, CHAT])
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "OPTIONS", "PATCH"])
+async def test_another_method_is_not_found_and_told_which_there_is(gateway, team, method, target):
     async with gateway.connected() as connection, asyncio.timeout(5):
-        connection.send(method, MESSAGES, team.headers)
-        answer = await connection.head()
-    assert answer.status == 405
+        connection.send(method, target, team.headers)
+        answer = await connection.rest(await connection.head())
+    assert_error(
+        answer,
+        target,
+        404,
+        anthropic_type="not_found_error",
+        openai_type="invalid_request_error",
+        code="not_found",
+    )
+    assert answer.header("allow") == "POST"
+    assert "POST" in answer.document["error"]["message"]
     assert gateway.provider.requests == []
+
+
+async def test_the_head_of_a_model_route_is_not_found(gateway, team):
+    async with gateway.connected() as connection, asyncio.timeout(5):
+        connection.send("HEAD", MESSAGES, team.headers)
+        answer = await connection.head()
+    assert (answer.status, answer.header("allow")) == (404, "POST")
+    assert gateway.provider.requests == []
+
+
+@pytest.mark.parametrize("target", ["/v1/models", "/v1/usage", "/livez", "/_readiness"])
+async def test_what_is_read_cannot_be_posted_to(gateway, team, target):
+    answer = await gateway.post(target, b"{}", team)
+    assert (answer.status, answer.header("allow")) == (404, "GET, HEAD")
+    assert answer.document["error"]["code"] == "not_found"
+    assert "GET" in answer.document["error"]["message"]
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,12 @@
 """What a key may ask about itself, and health."""
 
+import asyncio
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from tests.fakes.raw_client import request
+import pytest
+
+from tests.fakes.raw_client import connected, request
 from tests.fakes.transcripts import ANTHROPIC_STREAM, OPENAI_STREAM
 from tests.fixtures.gateway import chat_body, messages_body
 
@@ -87,6 +90,35 @@ async def test_health_needs_no_credential(gateway):
     for target in ("/livez", "/readyz", "/_liveness", "/_readiness"):
         answer = await gateway.get(target)
         assert (answer.status, answer.document) == (200, {"status": "ok"})
+
+
+@pytest.mark.parametrize("product", ["", "/slack_app"])
+@pytest.mark.parametrize(
+    "target", ["/livez", "/readyz", "/_liveness", "/_readiness", "/v1/models", "/v1/usage"]
+)
+async def test_a_head_is_the_head_of_what_get_answers(gateway, team, target, product):
+    if not target.startswith("/v1/"):
+        product = ""
+    got = await gateway.get(product + target, team.headers)
+    assert got.status == 200
+    async with gateway.connected() as connection, asyncio.timeout(5):
+        connection.send("HEAD", product + target, team.headers)
+        head = await connection.head()
+        assert head.status == 200
+        for name in ("content-type", "content-length"):
+            assert head.header(name) == got.header(name)
+        # Nothing follows it: the next answer begins where it ended.
+        connection.send("GET", "/livez", [])
+        assert (await connection.rest(await connection.head())).document == {"status": "ok"}
+
+
+async def test_the_admin_listener_answers_head_and_says_what_it_takes(gateway):
+    url = gateway.running.admin_url
+    async with connected(url) as connection, asyncio.timeout(5):
+        connection.send("HEAD", "/readyz", [])
+        assert (await connection.head()).status == 200
+    refused = await request(url, "POST", "/metrics", body=b"")
+    assert (refused.status, refused.header("allow")) == (405, "GET, HEAD")
 
 
 async def test_the_admin_listener_counts_without_naming_anybody(gateway, team):

@@ -8,7 +8,6 @@ from gateway.domain.errors import (
     GatewayError,
     InvalidRequestError,
     LedgerUnavailableError,
-    MethodNotAllowedError,
     NotFoundError,
     PermissionDeniedError,
     ProviderNotConfiguredError,
@@ -53,14 +52,6 @@ ROWS: list[tuple[GatewayError, int, str, str, str, str]] = [
         "invalid_request_error",
         "NOT_FOUND",
         "ResourceNotFoundException",
-    ),
-    (
-        MethodNotAllowedError("m"),
-        405,
-        "invalid_request_error",
-        "invalid_request_error",
-        "INVALID_ARGUMENT",
-        "ValidationException",
     ),
     (
         RequestTooLargeError("m"),
@@ -155,3 +146,9 @@ def test_an_error_has_the_shape_of_each_dialect(
 )
 def test_an_sdk_is_told_whether_to_try_again(error: GatewayError, retries: str) -> None:
     assert error_headers(error) == [("x-should-retry", retries)]
+
+
+def test_a_wrong_method_is_told_which_there_are() -> None:
+    error = NotFoundError("m", methods=("GET", "HEAD"))
+
+    assert ("Allow", "GET, HEAD") in error_headers(error)
