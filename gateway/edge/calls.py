@@ -12,7 +12,7 @@ from gateway.domain.ids import new_entry_id
 from gateway.edge.call_connection import CallConnection, CallTurn, Rest
 from gateway.edge.call_head import CallHead, read_call_head
 from gateway.edge.incoming_body import IncomingBody
-from gateway.edge.refusal import FAILED, refusal, show_known_budget
+from gateway.edge.refusal import FAILED, refusal, show_budget
 from gateway.edge.reply import ClientReply
 from gateway.edge.routes import RouteTable, Surface
 from gateway.proxy.lifecycle import Proxy
@@ -120,12 +120,12 @@ class CallEdge:
                 reply.abort()
                 return
             exc = GatewayError(FAILED)
-        self._refuse(turn, exc)
+        await self._refuse(turn, exc)
         await self._flush(turn)
 
-    def _refuse(self, turn: CallTurn, error: GatewayError) -> None:
+    async def _refuse(self, turn: CallTurn, error: GatewayError) -> None:
         reply = turn.reply
-        show_known_budget(reply, self._proxy, turn.principal)
+        await show_budget(reply, self._proxy, turn.principal, error)
         if not turn.body.is_whole:
             # A body that nobody reads is never taken for the next request.
             reply.close_after()

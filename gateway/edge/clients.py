@@ -22,9 +22,9 @@ from gateway.edge.credential import presented_key
 from gateway.edge.framework_connection import reply_to, sent
 from gateway.edge.health import Readiness
 from gateway.edge.information import Information
-from gateway.edge.refusal import FAILED, refusal, show_known_budget
+from gateway.edge.refusal import FAILED, refusal, show_budget
 from gateway.edge.reply import ClientReply
-from gateway.edge.routes import Match, RouteTable, Surface
+from gateway.edge.routes import Match, RouteTable, Surface, with_query
 from gateway.proxy.lifecycle import Proxy
 
 _log = structlog.get_logger("gateway.edge")
@@ -77,21 +77,26 @@ class ClientEdge:
         except ClientGoneError:
             return web.Response(status=_CLOSED_STATUS)
         except GatewayError as error:
-            return self._refuse(request, error, turn)
+            return await self._refuse(request, error, turn)
         except Exception as exc:  # noqa: BLE001 - the outermost place; nothing may leave unanswered.
             _log.error("request.failed", entry_id=entry_id, error=type(exc).__name__, exc_info=exc)
             if reply.has_started:
                 reply.abort()
                 return web.Response(status=_CLOSED_STATUS)
-            return self._refuse(request, GatewayError(FAILED), turn)
+            return await self._refuse(request, GatewayError(FAILED), turn)
 
     async def _dispatch(self, request: web.BaseRequest, turn: "_Turn") -> web.StreamResponse:
-        match = self._routes.match(request.raw_path)
+        match = self._routes.find(request.raw_path)
         turn.dialect = match.route.dialect or turn.dialect
         _check_method(request, match)
         if match.route.surface in _HEALTH:
+            _check_version(request)
+            with_query(match, request.raw_path)
             return self._readiness.answer(match.route.surface)
         turn.principal = await self._authenticate(request)
+        # What refuses a request from here on says where its team stands.
+        _check_version(request)
+        match = with_query(match, request.raw_path)
         if match.route.surface in _INFORMATION:
             return await self._inform(match, turn.principal, turn.dialect, turn.reply)
         return await self._serve(request, match, turn.principal, turn)
@@ -124,8 +129,10 @@ class ClientEdge:
             body = await self._information.usage(principal)
         return web.Response(body=body, content_type="application/json", headers=reply.headers([]))
 
-    def _refuse(self, request: web.BaseRequest, error: GatewayError, turn: "_Turn") -> web.Response:
-        show_known_budget(turn.reply, self._proxy, turn.principal)
+    async def _refuse(
+        self, request: web.BaseRequest, error: GatewayError, turn: "_Turn"
+    ) -> web.Response:
+        await show_budget(turn.reply, self._proxy, turn.principal, error)
         dialect = self._routes.dialect_of(request.raw_path) or turn.dialect
         answer = refusal(error, dialect, turn.entry_id)
         response = web.Response(
@@ -147,6 +154,9 @@ def _check_method(request: web.BaseRequest, match: Match) -> None:
             f"There is nothing for this method here: the route takes {' or '.join(methods)}.",
             methods=methods,
         )
+
+
+def _check_version(request: web.BaseRequest) -> None:
     if request.version < (1, 0) or request.version > (1, 1):
         raise InvalidRequestError("This gateway speaks HTTP/1.1.")
     if request.version < (1, 1) and "Transfer-Encoding" in request.headers:

@@ -1,10 +1,11 @@
 """What the gateway answers to a request that it does not serve, and the line that says so."""
 
+from contextlib import suppress
 from typing import NamedTuple
 
 import structlog
 
-from gateway.domain.errors import GatewayError
+from gateway.domain.errors import GatewayError, LedgerUnavailableError, RequestError
 from gateway.domain.identity import Principal
 from gateway.domain.request import Dialect
 from gateway.edge.error_bodies import error_body, error_headers, error_status
@@ -15,11 +16,19 @@ _log = structlog.get_logger("gateway.edge")
 FAILED = "The gateway failed on this request."
 
 
-def show_known_budget(reply: ClientReply, proxy: Proxy, principal: Principal | None) -> None:
-    """Put what memory has of the caller's budget on an answer that says nothing of it yet."""
+async def show_budget(
+    reply: ClientReply, proxy: Proxy, principal: Principal | None, error: GatewayError
+) -> None:
+    """Put the caller's budget on an answer that says nothing of it yet.
+
+    A team that memory knows nothing of is read, once, unless the gateway itself is in trouble.
+    """
     if principal is None or reply.budget is not None:
         return
     view = proxy.known_budget_view(principal.team_id)
+    if view is None and isinstance(error, RequestError):
+        with suppress(LedgerUnavailableError):
+            view = await proxy.budget_view(principal.team_id)
     if view is not None:
         reply.set_budget(view)
 

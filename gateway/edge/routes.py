@@ -111,17 +111,23 @@ class RouteTable:
                 self._targets[f"/{product}{path}"] = Match(route=route, product=product, query="")
 
     def match(self, raw_target: str) -> Match:
-        """Find the route of a request target as it stood on the request line.
+        """Find the route of a request target as it stood on the request line, and its query.
+
+        Raises:
+            NotFoundError, InvalidRequestError.
+        """
+        return with_query(self.find(raw_target), raw_target)
+
+    def find(self, raw_target: str) -> Match:
+        """The route alone, with nothing read of the query.
 
         No decoding, no normalising: `/v1/%6dessages` and `//v1/messages` are not ours.
 
         Raises:
             NotFoundError: no such route or product.
-            InvalidRequestError: a query parameter that is not known.
         """
-        path, _, query = raw_target.partition("?")
-        match = self._targets.get(path) or self._with_model(path)
-        return replace(match, query=_checked_query(query)) if query else match
+        path = raw_target.partition("?")[0]
+        return self._targets.get(path) or self._with_model(path)
 
     def _with_model(self, path: str) -> Match:
         found = _WITH_MODEL.fullmatch(path)
@@ -161,6 +167,16 @@ class RouteTable:
         if slash and f"/{rest}" in ROUTES:
             return _unknown_product(product)
         return "There is no such route on this gateway."
+
+
+def with_query(match: Match, raw_target: str) -> Match:
+    """The match with what the target has of a query.
+
+    Raises:
+        InvalidRequestError: a query parameter that is not known.
+    """
+    query = raw_target.partition("?")[2]
+    return replace(match, query=_checked_query(query)) if query else match
 
 
 def _unknown_product(product: str) -> str:

@@ -9,6 +9,7 @@ import openai
 import pytest
 
 from tests.fakes.provider import playing, saying
+from tests.fakes.roads import BY_THE_FRAMEWORK
 from tests.fakes.transcripts import ANTHROPIC_STREAM, ANTHROPIC_TEXT, GPT, SONNET
 from tests.fixtures.gateway import chat_body, messages_body
 
@@ -75,6 +76,51 @@ async def test_every_answer_says_where_the_team_stands(gateway, provider):
     assert budget(malformed) == expected
     counted = await gateway.post("/v1/messages/count_tokens", messages_body(), team)
     assert budget(counted) == expected
+
+
+REFUSED = {
+    "an unknown query parameter": ("/v1/messages?model=x", messages_body(), [], 400),
+    "an unknown query parameter of a chat": ("/v1/chat/completions?x=y", chat_body(), [], 400),
+    "an unknown query parameter of a path": (
+        "/slack_app/v1beta/models/gemini-2.5-flash:generateContent?key=x",
+        b"{}",
+        [],
+        400,
+    ),
+    "a query parameter sent twice, of a count": (
+        "/v1/messages/count_tokens?beta=a&beta=b",
+        messages_body(),
+        [],
+        400,
+    ),
+    "no JSON": ("/v1/messages", b"{", [], 400),
+    "an encoded body": ("/v1/messages", messages_body(), [("content-encoding", "gzip")], 415),
+    "an unknown header value": ("/v1/messages", b"{}", [("x-posthog-provider", "x")], 400),
+}
+
+
+@pytest.mark.parametrize("by_the_framework", [False, True])
+@pytest.mark.parametrize(("target", "body", "more", "status"), REFUSED.values(), ids=REFUSED.keys())
+async def test_a_refusal_says_where_the_team_stands_though_it_is_its_first_answer(
+    gateway, provider, target, body, more, status, by_the_framework
+):
+    team = await gateway.make_team("25.00")
+    if by_the_framework:
+        more = [*more, *BY_THE_FRAMEWORK]
+    answer = await gateway.post(target, body, team, more)
+    assert answer.status == status
+    assert budget(answer) == headers_for("ok", "25.00", "25.00", "0.00")
+    assert provider.requests == []
+
+
+async def test_a_query_is_read_for_those_with_a_key_alone(gateway, team):
+    headers = [("x-api-key", "gw_nobody"), ("content-type", "application/json")]
+    stranger = await gateway.post("/v1/messages?model=x", messages_body(), None, headers)
+    assert stranger.status == 401
+    assert budget(stranger) == {}
+    nothing = await gateway.post("/v1/nothing?model=x", b"{}", None, headers)
+    assert nothing.status == 404
+    assert (await gateway.get("/livez?model=x")).status == 400
 
 
 @pytest.mark.parametrize(
