@@ -9,10 +9,15 @@ from gateway.domain.clock import Clock, month_of, rfc3339
 from gateway.domain.identity import Principal
 from gateway.domain.request import Dialect
 from gateway.edge.budget_headers import has_cap, remaining_usd
+from gateway.edge.routes import GEMINI_METHODS
 from gateway.pricing.book import PriceBook
 from gateway.proxy.lifecycle import Proxy
 from gateway.reports.usage import UsageReport
 from gateway.upstream.providers import Providers
+
+_GEMINI_PREFIXES = ("gemini-", "gemma-")
+# In the names of models that Google takes by `embedContent` and `bidiGenerateContent` alone.
+_CALLED_OTHERWISE = frozenset({"embedding", "live"})
 
 
 class Information:
@@ -41,6 +46,8 @@ class Information:
         """
         if dialect is Dialect.ANTHROPIC_MESSAGES:
             return orjson.dumps(_anthropic_page(self._names(dialect, principal)))
+        if dialect is Dialect.GEMINI:
+            return orjson.dumps(_gemini_page(self._names(dialect, principal)))
         return orjson.dumps(_openai_page(self._names(Dialect.OPENAI_CHAT, principal)))
 
     def _names(self, dialect: Dialect, principal: Principal) -> list[tuple[str, str]]:
@@ -95,3 +102,25 @@ def _anthropic_page(names: list[tuple[str, str]]) -> dict[str, Any]:
     ]
     first, last = (names[0][0], names[-1][0]) if names else (None, None)
     return {"data": data, "has_more": False, "first_id": first, "last_id": last}
+
+
+def _gemini_page(names: list[tuple[str, str]]) -> dict[str, Any]:
+    """Source: Google's API reference, `models.list`.
+
+    What Google sells by the token on other routes, or of other makers, is not called by these.
+    """
+    called = [
+        name
+        for name, _ in names
+        if name.startswith(_GEMINI_PREFIXES) and _CALLED_OTHERWISE.isdisjoint(name.split("-"))
+    ]
+    return {
+        "models": [
+            {
+                "name": f"models/{name}",
+                "displayName": name,
+                "supportedGenerationMethods": list(GEMINI_METHODS),
+            }
+            for name in called
+        ]
+    }

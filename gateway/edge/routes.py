@@ -84,6 +84,7 @@ HEALTH_ROUTES = {
     "/readyz": Route(surface=Surface.READY, method="GET"),
     "/_readiness": Route(surface=Surface.READY, method="GET"),
 }
+GEMINI_METHODS = ("generateContent", "streamGenerateContent", "countTokens")
 _GEMINI = Route(surface=Surface.MODEL, method="POST", dialect=Dialect.GEMINI)
 _GEMINI_COUNT = Route(surface=Surface.TOKEN_COUNT, method="POST", dialect=Dialect.GEMINI)
 _BEDROCK = Route(surface=Surface.MODEL, method="POST", dialect=Dialect.BEDROCK)
@@ -91,7 +92,7 @@ _BEDROCK = Route(surface=Surface.MODEL, method="POST", dialect=Dialect.BEDROCK)
 _WITH_MODEL = re.compile(
     r"(?:/(?P<product>[A-Za-z0-9_-]{1,64}))?"
     r"(?:/(?P<version>v1|v1beta)/models/(?P<gemini>[A-Za-z0-9._-]{1,200})"
-    r":(?P<method>generateContent|streamGenerateContent|countTokens)"
+    rf":(?P<method>{'|'.join(GEMINI_METHODS)})"
     r"|/model/(?P<bedrock>(?:[A-Za-z0-9._:-]|%3[Aa]|%2[Ff]){1,400})"
     r"/(?P<action>invoke|invoke-with-response-stream|converse|converse-stream))"
 )

@@ -102,6 +102,43 @@ async def test_tokens_are_counted_for_nothing(gateway, team, provider):
     assert await gateway.settled_count(team) == 0
 
 
+async def test_googles_sdk_lists_the_models_that_it_may_call(gateway, team):
+    def call():
+        with client_of(gateway, team, "/slack_app") as client:
+            return list(client.models.list())
+
+    models = {model.name: model for model in await asyncio.to_thread(call)}
+    assert models[f"models/{GEMINI}"].display_name == GEMINI
+    assert models[f"models/{GEMINI}"].supported_actions == [
+        "generateContent",
+        "streamGenerateContent",
+        "countTokens",
+    ]
+    # Neither others' models, nor those that Google takes on routes that are not here.
+    assert all(name.startswith(("models/gemini-", "models/gemma-")) for name in models)
+    assert not [name for name in models if "embedding" in name or "live" in name]
+
+
+async def test_models_come_in_googles_shape_for_its_clients_alone(gateway, team):
+    for headers in ([("x-goog-api-key", team.key)], [*team.headers, ("x-goog-api-client", "x")]):
+        page = (await gateway.get("/v1/models", headers)).document
+        assert set(page) == {"models"}
+        assert {"name", "displayName", "supportedGenerationMethods"} == set(page["models"][0])
+    assert (await gateway.get("/v1/models", team.headers)).document["object"] == "list"
+    answer = await gateway.get("/v1beta/models", [("x-goog-api-key", team.key)])
+    assert (answer.status, answer.document["error"]["status"]) == (404, "NOT_FOUND")
+
+
+async def test_a_key_for_some_models_lists_them_alone(gateway, team):
+    await gateway.execute(
+        "UPDATE ledger.api_key SET allowed_models = $2 WHERE api_key_id = $1",
+        team.api_key_id,
+        [GEMINI, "gpt-*"],
+    )
+    page = (await gateway.get("/v1/models", [("x-goog-api-key", team.key)])).document
+    assert [model["name"] for model in page["models"]] == [f"models/{GEMINI}"]
+
+
 async def test_a_tool_is_called(gateway, team, provider):
     chunk = gemini_chunk("", gemini_chunks()[-1]["usageMetadata"], "STOP")
     call = {"functionCall": {"name": "get_weather", "args": {"city": "Zürich"}}}
