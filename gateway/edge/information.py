@@ -56,7 +56,8 @@ class Information:
             if not provider.is_configured or dialect not in provider.spec.paths:
                 continue
             for model in self._prices.models(provider.name):
-                is_home = self._providers.for_model(dialect, model).provider is provider
+                found = self._providers.find(dialect, model)
+                is_home = found is not None and found.provider is provider
                 names.append((model if is_home else f"{provider.name}/{model}", provider.name))
         return [item for item in names if principal.may_call(item[0])]
 

@@ -113,7 +113,9 @@ class Preparation:
             facts=facts,
             destination=destination,
             body=body,
-            headers=upstream_headers(call.headers, destination.provider.credential_header()),
+            headers=upstream_headers(
+                call.headers, destination.provider.credential_header(call.dialect)
+            ),
             fallback=self._fallback(call, destination),
         )
 

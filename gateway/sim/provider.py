@@ -36,6 +36,7 @@ class SimulatedProvider:
             ("/v1/messages", self._messages),
             ("/v1/messages/count_tokens", self._count_tokens),
             ("/chat/completions", self._chat),
+            ("/v1/chat/completions", self._chat),
             ("/completions", self._completions),
             ("/embeddings", self._embeddings),
             ("/responses", self._responses),

@@ -80,4 +80,5 @@ def _from_file(entry: UpstreamEntry) -> Provider:
         base_url=entry.base_url,
         credential=entry.api_key,
         needs_credential=False,
+        is_of_the_file=True,
     )

@@ -14,6 +14,17 @@ _RESPONSES = {Dialect.OPENAI_RESPONSES: "/responses"}
 _TRANSCRIPTIONS = {Dialect.OPENAI_TRANSCRIPTIONS: "/audio/transcriptions"}
 OPENAI_PATHS = _CHAT | _COMPLETIONS | _EMBEDDINGS | _RESPONSES | _TRANSCRIPTIONS
 ANTHROPIC_PATHS = {Dialect.ANTHROPIC_MESSAGES: "/v1/messages"}
+CLIENT_ROUTES = {
+    Dialect.ANTHROPIC_MESSAGES: "POST /v1/messages",
+    Dialect.OPENAI_CHAT: "POST /v1/chat/completions",
+    Dialect.OPENAI_RESPONSES: "POST /v1/responses",
+    Dialect.OPENAI_COMPLETIONS: "POST /v1/completions",
+    Dialect.OPENAI_EMBEDDINGS: "POST /v1/embeddings",
+    Dialect.OPENAI_TRANSCRIPTIONS: "POST /v1/audio/transcriptions",
+    Dialect.GEMINI: "POST /v1beta/models/{model}:generateContent",
+    Dialect.BEDROCK: "POST /model/{id}/converse",
+}
+"""Where a client calls each dialect, for messages."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +37,10 @@ class ProviderSpec:
     paths: Mapping[Dialect, str]
     model_prefixes: tuple[str, ...] = ()
     """Bare model names that start so go to this provider (the table of the contract)."""
+    bearer_dialects: frozenset[Dialect] = frozenset()
+    """Those that take the credential as a bearer token, whatever the others do."""
+    translated: frozenset[Dialect] = frozenset()
+    """Clients' dialects that are put into this provider's own words."""
     kept_models: frozenset[str] = frozenset()
     """The provider's own model ids that begin with its name and a slash."""
     bills_after_abort: bool = True
@@ -39,7 +54,9 @@ SPECS = (
         name="anthropic",
         base_url="https://api.anthropic.com",
         credential_style="x-api-key",
-        paths=ANTHROPIC_PATHS,
+        # The second as its "OpenAI SDK compatibility" has it: below the same base URL, same key.
+        paths=ANTHROPIC_PATHS | {Dialect.OPENAI_CHAT: "/v1/chat/completions"},
+        bearer_dialects=frozenset({Dialect.OPENAI_CHAT}),
         model_prefixes=("claude-",),
     ),
     ProviderSpec(
@@ -121,6 +138,7 @@ SPECS = (
         base_url="",
         credential_style="sigv4",
         paths={Dialect.BEDROCK: "/model/{model}/{action}"},
+        translated=frozenset({Dialect.ANTHROPIC_MESSAGES}),
     ),
 )
 # A dialect's own provider: where a model that no prefix and no table knows goes.

@@ -19,6 +19,7 @@ async def test_models_come_in_openais_shape_by_default(gateway, team):
     models = {model["id"]: model for model in page["data"]}
     assert models["gpt-4o-mini"]["object"] == "model"
     assert models["gpt-4o-mini"]["owned_by"] == "openai"
+    assert models["claude-sonnet-4-6"]["owned_by"] == "anthropic"
 
 
 async def test_models_come_in_anthropics_shape_for_its_clients(gateway, team):

@@ -6,10 +6,10 @@ from decimal import Decimal
 import pytest
 
 from tests.fakes.background import Background
-from tests.fakes.dialects import EVERY_PROVIDER, TEXT, whole
+from tests.fakes.dialects import CLAUDE_CHAT, EVERY_PROVIDER, TEXT, whole
 from tests.fakes.provider import FakeProvider, playing
 from tests.fakes.transcripts import ANTHROPIC_TEXT, OPENAI_STREAM, OPENAI_TEXT
-from tests.fixtures.gateway import chat_body, messages_body
+from tests.fixtures.gateway import ANTHROPIC_CREDENTIAL, chat_body, messages_body
 
 CHAT, MESSAGES = "/v1/chat/completions", "/v1/messages"
 
@@ -72,10 +72,10 @@ async def test_azure_has_a_path_and_a_header_of_its_own(gateway, team, provider)
     ("target", "body", "path"),
     [
         (CHAT, chat_body(model="nobody-knows"), "/openai/v1/chat/completions"),
-        (CHAT, chat_body(model="claude-sonnet-4-6"), "/openai/v1/chat/completions"),
+        (CHAT, chat_body(model="meta-llama/llama-4"), "/openai/v1/chat/completions"),
         (CHAT, chat_body(model="unknown/gpt-4o"), "/openai/v1/chat/completions"),
         (MESSAGES, messages_body(model="nobody-knows"), "/anthropic/v1/messages"),
-        (MESSAGES, messages_body(model="openrouter/claude"), "/anthropic/v1/messages"),
+        (MESSAGES, messages_body(model="meta-llama/llama-4"), "/anthropic/v1/messages"),
         (MESSAGES, messages_body(model="gpt-4o"), "/anthropic/v1/messages"),
     ],
 )
@@ -86,6 +86,52 @@ async def test_what_no_table_knows_goes_to_the_routes_own_provider(
     assert provider.requests[0].path == path
     assert provider.requests[0].body == body
     await gateway.entry(team)
+
+
+@pytest.mark.parametrize("model", ["anthropic/claude-sonnet-4-6", "claude-sonnet-4-6"])
+async def test_a_chat_with_claude_goes_to_anthropics_own_chat(gateway, team, provider, model):
+    provider.will(CLAUDE_CHAT.answer)
+    body = chat_body(', "user":  "a/b"', model=model)
+    answer = await gateway.post(CHAT, body, team)
+    assert (answer.status, answer.body) == (200, CLAUDE_CHAT.answer.body)
+    (sent,) = provider.requests
+    assert sent.path == "/anthropic/v1/chat/completions"
+    assert sent.header("authorization") == f"Bearer {ANTHROPIC_CREDENTIAL}"
+    assert sent.header("x-api-key") is None
+    assert sent.body == body.replace(b"anthropic/", b"")
+    entry = await gateway.entry(team)
+    assert (entry["provider"], entry["dialect"]) == ("anthropic", "openai.chat")
+    assert entry["request_model"] == "claude-sonnet-4-6"
+    assert entry["amount_usd"] == CLAUDE_CHAT.amount_usd
+
+
+@pytest.mark.parametrize(
+    ("target", "body", "name", "route"),
+    [
+        (MESSAGES, messages_body(model="openai/gpt-4o"), "openai", CHAT),
+        (f"{MESSAGES}/count_tokens", messages_body(model="xai/grok-4"), "xai", CHAT),
+        (MESSAGES, messages_body(model="openrouter/auto"), "openrouter", CHAT),
+        ("/v1/responses", chat_body(model="anthropic/claude-x"), "anthropic", MESSAGES),
+        ("/v1/embeddings", chat_body(model="anthropic/claude-x"), "anthropic", MESSAGES),
+        (CHAT, chat_body(model="gemini/gemini-2.5-pro"), "gemini", "/v1beta/models/{model}:"),
+        (CHAT, chat_body(model="bedrock/anthropic.claude"), "bedrock", "/model/{id}/converse"),
+        (CHAT, chat_body(model="bedrock/anthropic.claude"), "bedrock", MESSAGES),
+        ("/model/openai%2Fgpt-4o/converse", b'{"messages": []}', "openai", CHAT),
+    ],
+)
+async def test_a_prefix_whose_provider_the_route_does_not_reach_is_refused(
+    gateway, team, provider, target, body, name, route
+):
+    answer = await gateway.post(target, body, team)
+    assert answer.status == 400
+    document = answer.document
+    message = document["message"] if target.startswith("/model/") else document["error"]["message"]
+    assert f"Provider {name} is not reached by this route" in message
+    assert f"POST {route}" in message
+    if not target.startswith("/model/"):
+        assert document["error"]["type"] == "invalid_request_error"
+    assert provider.requests == []
+    assert await gateway.settled_count(team) == 0
 
 
 @pytest.mark.parametrize(
@@ -194,7 +240,8 @@ async def test_the_simulated_provider_answers_every_sdk(make_gateway):
     team = await gateway.make_team()
     async with gateway.openai(team) as client:
         chat = [{"role": "user", "content": "x"}]
-        await client.chat.completions.create(model="gpt-4o-mini", messages=chat)
+        for model in ("gpt-4o-mini", "anthropic/claude-sonnet-4-6"):
+            await client.chat.completions.create(model=model, messages=chat)
         async with client.responses.stream(model="gpt-5", input="x") as stream:
             assert (await stream.get_final_response()).output_text
         await client.completions.create(model="gpt-3.5-turbo-instruct", prompt="x")
@@ -225,6 +272,6 @@ async def test_the_simulated_provider_answers_every_sdk(make_gateway):
         answer = await gateway.post(MESSAGES, body, team, on_bedrock)
         assert answer.status == 200
         assert not stream or answer.body.startswith(b"event: message_start")
-    entries = await gateway.entries(team, 15)
+    entries = await gateway.entries(team, 16)
     assert all(entry["amount_usd"] > 0 for entry in entries)
     assert {entry["usage_source"] for entry in entries} == {"exact"}

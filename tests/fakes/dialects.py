@@ -231,6 +231,75 @@ EMBEDDINGS = Sample(
     counts={"input_uncached_tokens": 64},
 )
 
+# Claude by Anthropic's own Chat Completions; source: its "OpenAI SDK compatibility", by which the
+# usage has no details and the fingerprint is empty.
+CLAUDE = "claude-sonnet-4-6"
+_CLAUDE_USAGE = {"prompt_tokens": 400, "completion_tokens": 20, "total_tokens": 420}
+_CLAUDE_HEAD = {
+    "id": "msg_chat_hand",
+    "created": 1764000000,
+    "model": CLAUDE,
+    "system_fingerprint": "",
+}
+
+
+def claude_chat_events() -> list[bytes]:
+    head = _CLAUDE_HEAD | {"object": "chat.completion.chunk"}
+    chunks = [
+        head | {"choices": [{"index": 0, "delta": {"role": "assistant", "content": word}}]}
+        for word in WORDS
+    ]
+    end = head | {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+    usage = head | {"choices": [], "usage": _CLAUDE_USAGE}
+    return [*map(data, [*chunks, end, usage]), b"data: [DONE]\n\n"]
+
+
+def _claude_chat(name: str, body: dict[str, Any], answer: Answer, heard: bytes | None) -> Sample:
+    messages = [{"role": "user", "content": "Grüezi"}]
+    return Sample(
+        name=name,
+        target="/v1/chat/completions",
+        request=encoded({"model": CLAUDE, "max_tokens": 64, "messages": messages, **body}),
+        answer=answer,
+        path="/anthropic/v1/chat/completions",
+        provider="anthropic",
+        dialect="openai.chat",
+        model=CLAUDE,
+        response_model=CLAUDE,
+        response_id="msg_chat_hand",
+        # 400 x 3 + 20 x 15 = 1500 millionths.
+        amount_usd=Decimal("0.0015"),
+        counts={"input_uncached_tokens": 400, "output_tokens": 20},
+        heard=heard,
+    )
+
+
+CLAUDE_CHAT = _claude_chat(
+    "a chat with Claude",
+    {},
+    whole(
+        _CLAUDE_HEAD
+        | {
+            "object": "chat.completion",
+            "choices": [
+                {
+                    "index": 0,
+                    "message": {"role": "assistant", "content": TEXT},
+                    "finish_reason": "stop",
+                }
+            ],
+            "usage": _CLAUDE_USAGE,
+        }
+    ),
+    None,
+)
+CLAUDE_CHAT_STREAM = _claude_chat(
+    "a streamed chat with Claude",
+    {"stream": True},
+    streamed(*claude_chat_events()),
+    b"".join(event for event in claude_chat_events() if b'"choices":[]' not in event),
+)
+
 INSTRUCT = "gpt-3.5-turbo-instruct"
 _COMPLETION_HEAD = {
     "id": "cmpl_hand",
@@ -560,6 +629,8 @@ INVOKE_STREAM = _bedrock(
     streamed(*invoke_frames(), content_type=EVENT_STREAM_TYPE),
 )
 SAMPLES = (
+    CLAUDE_CHAT,
+    CLAUDE_CHAT_STREAM,
     RESPONSE,
     RESPONSE_STREAM,
     EMBEDDINGS,

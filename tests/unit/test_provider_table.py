@@ -2,6 +2,7 @@ import pytest
 
 from gateway.config import BedrockConfig, ProviderConfig, Secret, UpstreamEntry
 from gateway.config_settings import PROVIDERS
+from gateway.domain.errors import InvalidRequestError
 from gateway.domain.request import Dialect
 from gateway.upstream.configured import configured
 from gateway.upstream.provider_table import HOME, SPECS
@@ -36,7 +37,10 @@ def test_every_dialect_has_a_home_that_speaks_it() -> None:
         (Dialect.OPENAI_CHAT, "openrouter/auto", "openrouter", "openrouter/auto", 0),
         (Dialect.OPENAI_CHAT, "openrouter/", "openai", "openrouter/", 0),
         (Dialect.OPENAI_CHAT, "OpenRouter/a", "openai", "OpenRouter/a", 0),
-        (Dialect.OPENAI_CHAT, "anthropic/claude", "openai", "anthropic/claude", 0),
+        (Dialect.OPENAI_CHAT, "anthropic/claude-x", "anthropic", "claude-x", 10),
+        (Dialect.OPENAI_CHAT, "claude-x", "anthropic", "claude-x", 0),
+        (Dialect.OPENAI_RESPONSES, "claude-x", "openai", "claude-x", 0),
+        (Dialect.OPENAI_CHAT, "meta-llama/llama-4", "openai", "meta-llama/llama-4", 0),
         (Dialect.OPENAI_CHAT, "gemini-2.5-pro", "openai", "gemini-2.5-pro", 0),
         (Dialect.OPENAI_CHAT, "grok-4", "xai", "grok-4", 0),
         (Dialect.OPENAI_EMBEDDINGS, "mistral-embed", "mistral", "mistral-embed", 0),
@@ -59,6 +63,7 @@ def test_a_model_goes_by_prefix_then_table_then_dialect(
     ("name", "dialect", "url"),
     [
         ("anthropic", Dialect.ANTHROPIC_MESSAGES, "https://api.anthropic.com/v1/messages"),
+        ("anthropic", Dialect.OPENAI_CHAT, "https://api.anthropic.com/v1/chat/completions"),
         ("openai", Dialect.OPENAI_CHAT, "https://api.openai.com/v1/chat/completions"),
         ("deepseek", Dialect.OPENAI_CHAT, "https://api.deepseek.com/v1/chat/completions"),
     ],
@@ -94,16 +99,21 @@ def test_azure_takes_the_resource_as_azure_shows_it(base_url: str, url: str) -> 
 
     assert azure is not None
     assert azure.url(Dialect.OPENAI_RESPONSES) == url
-    assert azure.credential_header() == ("api-key", "key")
+    assert azure.credential_header(Dialect.OPENAI_CHAT) == ("api-key", "key")
 
 
 def test_credentials_stand_where_each_provider_looks() -> None:
-    headers = {provider.name: provider.credential_header() for provider in providers()}
+    headers = {
+        (provider.name, dialect): provider.credential_header(dialect)
+        for provider in providers()
+        for dialect in provider.spec.paths
+    }
 
-    assert headers["anthropic"] == ("x-api-key", "key")
-    assert headers["gemini"] == ("x-goog-api-key", "key")
-    assert headers["groq"] == ("Authorization", "Bearer key")
-    assert headers["bedrock"] is None
+    assert headers["anthropic", Dialect.ANTHROPIC_MESSAGES] == ("x-api-key", "key")
+    assert headers["anthropic", Dialect.OPENAI_CHAT] == ("Authorization", "Bearer key")
+    assert headers["gemini", Dialect.GEMINI] == ("x-goog-api-key", "key")
+    assert headers["groq", Dialect.OPENAI_CHAT] == ("Authorization", "Bearer key")
+    assert headers["bedrock", Dialect.BEDROCK] is None
 
 
 def test_an_upstream_of_the_file_takes_its_own_models_only() -> None:
@@ -118,7 +128,31 @@ def test_an_upstream_of_the_file_takes_its_own_models_only() -> None:
     vllm = found.named("vllm")
     assert vllm is not None
     assert vllm.is_configured
-    assert vllm.credential_header() is None
+    assert vllm.credential_header(Dialect.OPENAI_CHAT) is None
+    with pytest.raises(InvalidRequestError, match=r"Provider vllm .* POST /v1/chat/completions"):
+        found.for_model(Dialect.ANTHROPIC_MESSAGES, "vllm/x")
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "sent_as"),
+    [
+        ("anthropic/claude-x", "mine", "anthropic/claude-x"),
+        ("claude-x", "mine", "claude-x"),
+        ("openai/gpt-oss-20b", "mine", "openai/gpt-oss-20b"),
+        ("openai/gpt-4o", "openai", "gpt-4o"),
+        ("gpt-oss-20b", "openai", "gpt-oss-20b"),
+    ],
+)
+def test_the_prefixes_of_the_file_go_before_the_tables(model: str, name: str, sent_as: str) -> None:
+    entry = UpstreamEntry(
+        name="mine",
+        base_url="http://h/v1",
+        shape="openai",
+        model_prefixes=("anthropic/", "claude-", "openai/gpt-oss-"),
+    )
+    found = providers(more=(entry,)).for_model(Dialect.OPENAI_CHAT, model)
+
+    assert (found.provider.name, found.model) == (name, sent_as)
 
 
 def test_without_a_region_bedrock_is_not_configured() -> None:
