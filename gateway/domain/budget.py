@@ -66,7 +66,7 @@ class BudgetView(Value, frozen=True, kw_only=True):
 
 
 class Admission(Value, frozen=True, kw_only=True):
-    """The guard's answer. A refused request has the reason, an admitted one the amount it holds.
+    """The guard's answer. A refused request has the reason, and the amount it would have held.
 
     `is_held_back` marks a refusal that passes by itself: posted spend is below the cap and only the
     holds of running requests are in the way.

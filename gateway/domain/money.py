@@ -34,3 +34,8 @@ def pico_from_usd(amount_usd: Decimal) -> int:
 def cents(amount_usd: Decimal) -> str:
     """Two decimals, rounded towards zero, for headers and messages."""
     return str(amount_usd.quantize(_CENT, ROUND_DOWN, _EXACT))
+
+
+def cents_up(amount_usd: Decimal) -> str:
+    """Two decimals, rounded up, for what something may cost."""
+    return str(amount_usd.quantize(_CENT, ROUND_CEILING, _EXACT))

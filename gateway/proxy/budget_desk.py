@@ -93,7 +93,7 @@ class BudgetDesk:
                 account, need, is_override=is_override, now_s=now_s, allowance=self._allowance
             )
         if verdict not in _ADMITTING:
-            return self._refused(account, verdict)
+            return self._refused(account, verdict, need)
         failed_open = is_outage and (not account.enforces or account.lease.spendable(now_s) < need)
         if is_leased := _is_leased(account):
             account.lease.hold(need)
@@ -231,7 +231,7 @@ class BudgetDesk:
                 account.lease.release(need)
             raise
         if outcome is Outcome.DENIED:
-            return self._refused(account, refusal(account, need))
+            return self._refused(account, refusal(account, need), need)
         if outcome is Outcome.AGAIN:
             return None
         return self._admitted(account, need, is_leased=True)
@@ -273,7 +273,7 @@ class BudgetDesk:
             save_mode=terms.save_mode if terms is not None else SaveModeSetting.AUTO,
         )
 
-    def _refused(self, account: Account, verdict: Verdict) -> Admission:
+    def _refused(self, account: Account, verdict: Verdict, need: int) -> Admission:
         if verdict is Verdict.UNAVAILABLE:
             raise LedgerUnavailableError(
                 "The gateway cannot check this team's budget right now; try again shortly."
@@ -281,6 +281,7 @@ class BudgetDesk:
         return Admission(
             view=account.view,
             is_admitted=False,
+            hold_pico_usd=need,
             is_held_back=verdict is Verdict.HOLD_BACK,
             wants_save_mode=account.view.status in _SAVING,
         )

@@ -158,8 +158,13 @@ class Proxy:
             failed_open=admission.failed_open,
         )
         if not admission.is_admitted:
-            now_s = books.clock.now().timestamp()
-            raise budget_exceeded(call.principal.team_name, admission, now_s=now_s)
+            raise budget_exceeded(
+                call.principal.team_name,
+                admission,
+                dialect=call.dialect,
+                action=call.action,
+                now_s=books.clock.now().timestamp(),
+            )
 
     def _bounds(self, route: Route) -> HoldBounds:
         bounds = self._bounds_at(route, route.destination)

@@ -291,6 +291,51 @@ async def test_a_strict_team_gets_only_what_fits_in_its_worst_case(gateway, prov
     assert await eventually(gateway, team, 200) < BINDS_WITHIN_S
 
 
+async def test_a_strict_refusal_says_what_the_request_may_cost_and_how_to_ask_for_less(gateway):
+    team = await gateway.make_team("20.00", name="growth-strict", enforcement="strict")
+    await gateway.spend(team, "10.125")
+    # A million tokens of output at 15 USD a million, and the prompt.
+    answer = await gateway.post("/v1/messages", messages_body().replace(b"64", b"1000000"), team)
+    assert answer.status == 429
+    resets = f"{resets_at():%Y-%m-%dT%H:%M:%SZ}"
+    assert answer.document["error"] == {
+        "type": "budget_exceeded",
+        "message": (
+            "Team growth-strict has spent $10.12 of its $20.00 cap for "
+            f"{datetime.now(UTC):%Y-%m}, which is strict: this request may cost up to $15.03, and "
+            "$9.87 is left. A smaller max_tokens or a shorter prompt may pass; the cap resets at "
+            f"{resets}."
+        ),
+        "team": "growth-strict",
+        "cap_usd": "20.00",
+        "spend_usd": "10.12",
+        "resets_at": resets,
+    }
+    assert answer.header("x-should-retry") == "false"
+    seconds = (resets_at() - datetime.now(UTC)).total_seconds()
+    assert int(answer.header("retry-after")) == pytest.approx(seconds, abs=2)
+    assert budget(answer) == headers_for("ok", "9.87", "20.00", "10.12")
+    chat = chat_body(', "max_completion_tokens": 1000000, "n": 100')
+    said = (await gateway.post("/v1/chat/completions", chat, team)).document["error"]
+    assert "A smaller max_completion_tokens or a shorter prompt may pass" in said["message"]
+    assert said["code"] == "budget_exceeded"
+    assert (await ask(gateway, team)).status == 200
+
+
+async def test_a_strict_team_is_told_where_only_running_holds_are_in_the_way(gateway, provider):
+    # Each may cost $0.026: one fits, two do not until the first has settled.
+    team = await gateway.make_team("0.04", enforcement="strict")
+    provider.will(playing(ANTHROPIC_TEXT, head_delay_s=0.6))
+    running = asyncio.create_task(ask(gateway, team))
+    await provider.wait_for_requests(1)
+    refused = await ask(gateway, team)
+    assert refused.status == 429
+    assert refused.document["error"]["reason"] == "held"
+    assert "may cost" not in refused.document["error"]["message"]
+    assert refused.header("x-should-retry") == "true"
+    assert (await running).status == 200
+
+
 async def eventually(gateway, team, status):
     """Seconds until a call is answered with `status`."""
     started_s = time.monotonic()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.domain.money import usd_from_pico, usd_text
+from gateway.domain.money import cents, cents_up, usd_from_pico, usd_text
 
 
 @given(st.integers(-(10**30), 10**30))
@@ -22,3 +22,13 @@ def test_an_amount_as_text_is_the_exact_one_with_twelve_decimals(amount_pico_usd
 )
 def test_amounts_are_written_in_full(amount_pico_usd, text):
     assert usd_text(amount_pico_usd) == text
+
+
+@pytest.mark.parametrize(
+    ("amount", "down", "up"),
+    [("0", "0.00", "0.00"), ("9.88", "9.88", "9.88"), ("9.880000000001", "9.88", "9.89")],
+)
+def test_what_is_left_is_rounded_down_and_what_may_be_spent_up(
+    amount: str, down: str, up: str
+) -> None:
+    assert (cents(Decimal(amount)), cents_up(Decimal(amount))) == (down, up)
