@@ -206,7 +206,7 @@ class PriceBook:
         is_ceiling = False
         for part in call.measurement.parts:
             own, prefix = card, ""
-            if part.model is not None:
+            if part.model is not None and part.model not in card.set_for:
                 main = card if part.model in names else None
                 own = self._part_card(call.provider, part.model, call.selectors, call.at, main)
                 if own.model_id == card.model_id:
@@ -226,10 +226,11 @@ class PriceBook:
         card = self._bound_cards.get(key)
         if card is None or not card.valid_from <= at < card.valid_until:
             plain_tier = None if is_discounted(tier) else tier
-            own = self._maker.card(provider, (name,), (plain_tier, *selectors[1:]), at)
-            also = None
+            wanted = (plain_tier, facts.speed, facts.inference_geo)
+            own, *also = self._maker.hold_cards(provider, name, wanted, at)
             if plain_tier is not None or facts.speed is not None:
-                also = self._maker.card(provider, (name,), (None, None, facts.inference_geo), at)
+                plain = (None, None, facts.inference_geo)
+                also += self._maker.hold_cards(provider, name, plain, at)
             card = bounding.bound_card(own, also, name)
             if _is_short(name, *selectors):
                 self._bound_cards.put(key, card)

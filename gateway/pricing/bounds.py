@@ -1,7 +1,9 @@
 """What a call can cost before it is made: the most that its body allows, and what is likely."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from math import lcm
 
 from gateway.domain.request import RequestFacts
 from gateway.domain.value import Value
@@ -64,10 +66,10 @@ class BoundCard:
     valid_until: datetime
 
 
-def bound_card(card: RateCard, also: RateCard | None, model: str) -> BoundCard:
-    """Combine the card of the requested selectors with the plain one, where that may be dearer."""
-    cards = [card] if also is None else [card, also]
-    scale = card.scale if also is None else card.scale * also.scale
+def bound_card(card: RateCard, also: Iterable[RateCard], model: str) -> BoundCard:
+    """Combine the card of the requested selectors with others that the answer may be priced by."""
+    cards = [card, *also]
+    scale = lcm(*(each.scale for each in cards))
     starts = sorted({row.start_tokens for each in cards for row in each.rows})
     context_tokens = card.context_tokens or 0
     return BoundCard(

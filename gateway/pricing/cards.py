@@ -9,8 +9,9 @@ from gateway.pricing.ceiling import Ceilings
 from gateway.pricing.compile import PriceRow, RateCard, compile_rows, costless_row
 from gateway.pricing.fees import with_fees
 from gateway.pricing.multipliers import Selectors, select, select_set, selectors_of
-from gateway.pricing.overrides import FAR_FUTURE, FAR_PAST, Overrides, PriceOverride
+from gateway.pricing.overrides import PriceOverride
 from gateway.pricing.resolve import Resolved, Resolver, window
+from gateway.pricing.set_prices import SetPrices
 
 RawSelectors = tuple[str | None, str | None, str | None]
 """Service tier, speed, geography, as a response or a request said them."""
@@ -36,26 +37,30 @@ class CardMaker:
         self._terms = terms
         self._resolver = Resolver()
         self._ceilings = Ceilings(now)
-        self._overrides = Overrides(overrides)
+        self._set_prices = SetPrices(overrides, self._resolver)
 
     def set_overrides(self, overrides: Iterable[PriceOverride]) -> None:
-        self._overrides = Overrides(overrides)
+        self._set_prices = SetPrices(overrides, self._resolver)
 
     def card(
         self, provider: str, names: tuple[str, ...], raw: RawSelectors, at: datetime
     ) -> RateCard:
-        """The card of the first name that has a price, else the provider's ceiling."""
+        """The set price of any of the names, else the first published one, else the ceiling."""
         selectors = self._selectors(provider, raw)
-        for name in names:
-            card = self._priced(provider, name, selectors, at)
-            if card is not None:
-                return card
-        ceiling = self._ceilings.card(provider, selectors)
-        for name in names:
-            found = self._overrides.find(provider, name, at)
-            if found is not None:  # A price was set for later: the ceiling ends there.
-                ceiling = replace(ceiling, valid_until=found.valid_until)
-        return ceiling
+        card = self._priced(provider, names, selectors, at)
+        if card is not None:
+            return card
+        # Where a price was set for later, the ceiling ends there.
+        until = self._set_prices.find(provider, names, at).valid_until
+        return replace(self._ceilings.card(provider, selectors), valid_until=until)
+
+    def hold_cards(
+        self, provider: str, name: str, raw: RawSelectors, at: datetime
+    ) -> list[RateCard]:
+        """The card of a requested name, then those of names with a date that may answer it."""
+        dated = self._set_prices.dated(provider, name, at)
+        names = [(name,), *((each, name) for each in dated)]
+        return [self.card(provider, each, raw, at) for each in names]
 
     def part_card(
         self,
@@ -71,23 +76,21 @@ class CardMaker:
         A speed is the main model's: a part whose model has no such speed ran at its plain one.
         """
         selectors = self._selectors(provider, raw)
-        card = self._priced(provider, name, selectors, at)
+        card = self._priced(provider, (name,), selectors, at)
         if card is not None and card.is_ceiling and selectors.speed is not None and main is None:
             unhurried = replace(selectors, speed=None)
-            card = self._priced(provider, name, unhurried, at)
+            card = self._priced(provider, (name,), unhurried, at)
         if card is not None:
             return card
         return main if main is not None else self._ceilings.card(provider, selectors)
 
     def own_card(self, provider: str, name: str, at: datetime) -> RateCard | None:
         """The plain card of a model, None where it has no price of its own."""
-        return self._priced(provider, name, self._selectors(provider, (None, None, None)), at)
+        return self._priced(provider, (name,), self._selectors(provider, (None, None, None)), at)
 
     def knows(self, provider: str, name: str) -> bool:
-        found = self._overrides.find(provider, name, self._now)
-        if found is not None and found.override is not None:
-            return True
-        if provider in self._terms.free_providers:
+        found = self._set_prices.find(provider, (name,), self._now)
+        if found.override is not None or provider in self._terms.free_providers:
             return True
         return self._resolver.resolve(provider, name, self._now) is not None
 
@@ -104,28 +107,30 @@ class CardMaker:
         return selectors_of(provider, *raw, self._terms.regions.get(provider))
 
     def _priced(
-        self, provider: str, name: str, selectors: Selectors, at: datetime
+        self, provider: str, names: tuple[str, ...], selectors: Selectors, at: datetime
     ) -> RateCard | None:
-        valid_from, valid_until = FAR_PAST, FAR_FUTURE
-        found = self._overrides.find(provider, name, at)
-        if found is not None:
-            valid_from, valid_until = found.valid_from, found.valid_until
-            if found.override is not None:
-                return _set(found.override, selectors, at, (valid_from, valid_until))
+        found = self._set_prices.find(provider, names, at)
+        if found.override is not None:
+            own = _set(found.override, selectors, at, (found.valid_from, found.valid_until))
+            return replace(own, set_for=self._set_prices.same_model(provider, names, at))
         if provider in self._terms.free_providers:
             return _compiled(
                 [costless_row()],
-                model_id=name,
+                model_id=names[0],
                 price_version=COSTLESS,
-                valid=(valid_from, valid_until),
+                valid=(found.valid_from, found.valid_until),
                 is_ceiling=False,
             )
-        resolved = self._resolver.resolve(provider, name, at)
-        if resolved is None:
-            return None
-        day_from, day_until = window(resolved.model, at)
-        valid = (max(valid_from, day_from), min(valid_until, day_until))
-        return _published(resolved, selectors, at, valid)
+        for name in names:
+            resolved = self._resolver.resolve(provider, name, at)
+            if resolved is None:
+                continue
+            day_from, day_until = window(resolved.model, at)
+            valid = (max(found.valid_from, day_from), min(found.valid_until, day_until))
+            card = _published(resolved, selectors, at, valid)
+            if card is not None:
+                return card
+        return None
 
 
 def _set(

@@ -116,6 +116,8 @@ class RateCard:
     is_ceiling: bool = False
     is_unknown_model: bool = False
     context_tokens: int | None = None
+    set_for: tuple[str, ...] = ()
+    """Names of the call that a price which the operator set is for."""
 
     def row_for(self, input_tokens: int) -> RateRow:
         """The tier that a whole prompt of this length is billed at."""
