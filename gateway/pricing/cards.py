@@ -8,7 +8,13 @@ from gateway.pricing import source
 from gateway.pricing.ceiling import Ceilings
 from gateway.pricing.compile import PriceRow, RateCard, compile_rows, costless_row
 from gateway.pricing.fees import with_fees
-from gateway.pricing.multipliers import Selectors, select, select_set, selectors_of
+from gateway.pricing.multipliers import (
+    Selectors,
+    plainer_selectors,
+    select,
+    select_set,
+    selectors_of,
+)
 from gateway.pricing.overrides import PriceOverride
 from gateway.pricing.resolve import Resolved, Resolver, window
 from gateway.pricing.set_prices import SetPrices
@@ -73,13 +79,15 @@ class CardMaker:
     ) -> RateCard:
         """The card of a model that worked on a part of an answer; `main` where it has no price.
 
-        A speed is the main model's: a part whose model has no such speed ran at its plain one.
+        Tier and speed are the main model's: a part whose model has no such one ran at its plain
+        one. A value that nobody has is unknown to the part as well.
         """
         selectors = self._selectors(provider, raw)
         card = self._priced(provider, (name,), selectors, at)
-        if card is not None and card.is_ceiling and selectors.speed is not None and main is None:
-            unhurried = replace(selectors, speed=None)
-            card = self._priced(provider, (name,), unhurried, at)
+        for plainer in plainer_selectors(selectors) if main is None else ():
+            if card is None or not card.is_ceiling:
+                break
+            card = self._priced(provider, (name,), plainer, at)
         if card is not None:
             return card
         return main if main is not None else self._ceilings.card(provider, selectors)

@@ -1,14 +1,14 @@
 """What a response's service tier, speed and geography do to a price, unknown values included."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
 from genai_prices.types import ModelInfo
 
 from gateway.pricing.compile import PriceRow
-from gateway.pricing.surcharges import regional, surcharge
+from gateway.pricing.surcharges import SURCHARGES, regional, surcharge
 
 _PLAIN = frozenset(
     {
@@ -29,6 +29,7 @@ _PLAIN = frozenset(
 _DISCOUNTED_TIERS = frozenset({"flex", "batch"})
 # What price data has variants of; a ceiling holds the dearest of them, and nothing of others.
 _PUBLISHED_VALUES = frozenset({"priority", "fast"})
+_KNOWN_TIERS = _DISCOUNTED_TIERS | _PUBLISHED_VALUES | {row.value for row in SURCHARGES}
 # Committed capacity, as OpenAI's `scale`: a contract pays for it, and it is shown at list price.
 _COMMITTED = frozenset({("anthropic", "priority"), ("bedrock", "reserved")})
 _ONE = Decimal(1)
@@ -111,6 +112,16 @@ def _named(value: str | None) -> str | None:
         return None
     lowered = value.lower() if value else None
     return None if lowered in _PLAIN else lowered
+
+
+def plainer_selectors(selectors: Selectors) -> Iterator[Selectors]:
+    """The selectors without a speed, without a tier that is known, and without both."""
+    if selectors.speed is not None:
+        yield replace(selectors, speed=None)
+    if selectors.service_tier in _KNOWN_TIERS:
+        yield replace(selectors, service_tier=None)
+        if selectors.speed is not None:
+            yield replace(selectors, speed=None, service_tier=None)
 
 
 def is_discounted(service_tier: str | None) -> bool:

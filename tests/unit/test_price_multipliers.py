@@ -185,6 +185,26 @@ def test_the_speed_of_an_answer_is_not_forced_on_a_helper_model_that_has_none(bo
 
 
 @pytest.mark.parametrize(
+    ("tier", "main_usd"), [("priority", 100), ("flex", 25), ("ultrafast", 300)]
+)
+def test_the_tier_of_an_answer_is_not_forced_on_the_model_of_a_tool_that_has_none(
+    book, tier, main_usd
+):
+    image = Usage(output_image_tokens=1_000_000)
+    parts = (UsagePart(model=None, usage=OUTPUT), UsagePart(model="gpt-image-2", usage=image))
+    plain, _ = charged(book, "openai", "gpt-image-2", parts=parts[1:])
+    total = charged(book, "openai", "gpt-6-astra", parts=parts, said={"service_tier": tier})
+    assert total == (main_usd + plain, False)
+
+
+def test_a_tier_that_nobody_has_is_unknown_to_the_model_of_a_tool_as_well(book):
+    parts = (UsagePart(model=None, usage=OUTPUT), UsagePart(model="gpt-image-2", usage=OUTPUT))
+    plain, _ = charged(book, "openai", "gpt-6-astra", parts=parts)
+    total = charged(book, "openai", "gpt-6-astra", parts=parts, said={"service_tier": "hyper"})
+    assert total == (6 * plain, True)
+
+
+@pytest.mark.parametrize(
     ("model", "said", "dollars", "is_flagged"),
     [
         # usage.md 2.1, probes: LiteLLM has ultrafast at six times the plain price.
