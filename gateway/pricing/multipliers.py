@@ -24,6 +24,10 @@ _PLAIN = frozenset(
         "scale",
         "provisioned",
         "provisioned_throughput",
+        # What a protocol buffer's enum says where nothing was set.
+        "unspecified",
+        "service_tier_unspecified",
+        "traffic_type_unspecified",
     }
 )
 _DISCOUNTED_TIERS = frozenset({"flex", "batch"})

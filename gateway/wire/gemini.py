@@ -12,7 +12,7 @@ _Json = Mapping[str, object]
 # Through Google's own clients that dump enums as numbers, these arrive as such.
 # Source: google.cloud.aiplatform.v1 protocol buffers.
 _MODALITIES = {1: "TEXT", 2: "IMAGE", 3: "VIDEO", 4: "AUDIO", 5: "DOCUMENT"}
-_TRAFFIC_TYPES = {1: "ON_DEMAND", 2: "PROVISIONED_THROUGHPUT"}
+_TRAFFIC_TYPES = {0: "TRAFFIC_TYPE_UNSPECIFIED", 1: "ON_DEMAND", 2: "PROVISIONED_THROUGHPUT"}
 _FINISH_REASONS = {1: "STOP", 2: "MAX_TOKENS", 3: "SAFETY", 4: "RECITATION", 5: "OTHER"}
 # Vertex names the tier inside the kind of traffic. Source: js-genai enum TrafficType.
 _TIERS = {"ON_DEMAND_FLEX": "flex", "ON_DEMAND_PRIORITY": "priority"}

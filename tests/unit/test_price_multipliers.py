@@ -51,6 +51,15 @@ def test_plain_values_are_the_plain_price(book, said):
 
 
 @pytest.mark.parametrize(
+    "tier", ["unspecified", "SERVICE_TIER_UNSPECIFIED", "TRAFFIC_TYPE_UNSPECIFIED"]
+)
+def test_a_tier_that_was_not_set_is_the_plain_one(book, tier):
+    plain = charged(book, "gemini", "gemini-3.8-flash")
+    assert charged(book, "gemini", "gemini-3.8-flash", said={"service_tier": tier}) == plain
+    assert plain[1] is False
+
+
+@pytest.mark.parametrize(
     ("model", "dollars"),
     [
         ("claude-opus-4-6", "27.5"),
