@@ -58,8 +58,12 @@ def usage_from(fields: Mapping[str, object], provider: str, reader: CountReader)
     # Mistral counts audio beside the prompt; only the total shows on which side it is.
     is_beside = audio > 0 and total == prompt + completion + audio
     inside = 0 if is_beside else audio
-    # Cached tokens may be audio or images too: what does not fit beside them is.
-    cached_audio = min(max(cached + written + inside + image - prompt, 0), inside, cached)
+    # Cached tokens may be audio or images too: what does not fit beside them is. Cached images
+    # have no rate of their own and stay with the cached text.
+    overlap = max(cached + written + inside + image - prompt, 0)
+    cached_audio = min(overlap, inside, cached)
+    cached_image = min(overlap - cached_audio, image, cached - cached_audio)
+    image -= cached_image
     uncached = reader.rest(prompt, cached - cached_audio, written, inside, image)
     # What is beside is billed by its seconds. Source: Mistral's price page, Voxtral Small.
     audio_ms = 1000 * reader.count(fields, "prompt_audio_seconds") if is_beside else 0

@@ -399,3 +399,57 @@ def test_drawn_images_are_counted_apart_from_text_usage_md_1_2():
     measured = measure(sse({"choices": [], "usage": usage}) + b"data: [DONE]\n\n").usage
     assert (measured.output_tokens, measured.output_image_tokens) == (10, 1290)
     assert measured.reasoning_tokens == 4
+
+
+@pytest.mark.parametrize(
+    ("details", "expected"),
+    [
+        (
+            {"cached_tokens": 900, "image_tokens": 700},
+            Usage(cache_read_tokens=900, input_image_tokens=100),
+        ),
+        (
+            {"cached_tokens": 1000, "image_tokens": 700},
+            Usage(cache_read_tokens=1000),
+        ),
+        (
+            {"cached_tokens": 300, "image_tokens": 700},
+            Usage(cache_read_tokens=300, input_image_tokens=700),
+        ),
+        (
+            {"cached_tokens": 900, "audio_tokens": 300, "image_tokens": 600},
+            Usage(
+                cache_read_tokens=600,
+                cache_read_audio_tokens=300,
+                input_image_tokens=100,
+            ),
+        ),
+    ],
+)
+def test_cached_images_are_counted_once(details, expected):
+    usage = {"prompt_tokens": 1000, "completion_tokens": 0, "prompt_tokens_details": details}
+    measured = measure(sse({"choices": [], "usage": usage}) + b"data: [DONE]\n\n")
+    assert measured.usage == expected
+    assert measured.usage.input_tokens == 1000
+    assert measured.source is UsageSource.EXACT
+
+
+def test_cached_images_leave_xais_own_figure_the_charge():
+    usage = {
+        "prompt_tokens": 1000,
+        "completion_tokens": 1,
+        "prompt_tokens_details": {"cached_tokens": 900, "image_tokens": 700},
+        "cost_in_usd_ticks": 25,
+    }
+    measured = measure(sse({"choices": [], "usage": usage}) + b"data: [DONE]\n\n", provider="xai")
+    assert measured.usage.input_tokens == 1000
+    assert measured.source is UsageSource.PROVIDER_REPORTED
+    assert measured.provider_cost_pico_usd == 2500
+
+
+def test_more_cached_than_the_prompt_beside_images_is_doubted():
+    details = {"cached_tokens": 1200, "image_tokens": 700}
+    usage = {"prompt_tokens": 1000, "completion_tokens": 0, "prompt_tokens_details": details}
+    measured = measure(sse({"choices": [], "usage": usage}) + b"data: [DONE]\n\n")
+    assert measured.source is UsageSource.ESTIMATED
+    assert measured.usage.input_tokens == 1000
