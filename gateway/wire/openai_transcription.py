@@ -1,4 +1,4 @@
-"""OpenAI transcriptions: usage by tokens or by seconds of audio, and the text of events."""
+"""Transcriptions as OpenAI and Mistral tell them: tokens or seconds of audio, and the text."""
 
 import math
 from collections.abc import Mapping
@@ -15,13 +15,17 @@ _SECONDS_ABSURD = 31_536_000
 
 def is_told(fields: Mapping[str, object]) -> bool:
     """Whether the usage has what the model is billed by: tokens or seconds, which are not none."""
-    return fields.get("input_tokens") is not None or bool(fields.get("seconds"))
+    return fields.get("input_tokens") is not None or bool(_seconds(fields))
 
 
 def usage_from(fields: Mapping[str, object], reader: CountReader) -> Usage:
-    """Source: OpenAI API reference, `TranscriptTextUsageTokens`, `TranscriptTextUsageDuration`."""
+    """Disjoint counts; where the length is told, it is what is billed.
+
+    Sources: OpenAI API reference, `TranscriptTextUsageTokens`, `TranscriptTextUsageDuration`;
+    Mistral's SDK, `UsageInfo.prompt_audio_seconds`, whose tokens beside it cost nothing.
+    """
     if fields.get("input_tokens") is None:
-        return Usage(input_audio_ms=_milliseconds(fields.get("seconds"), reader))
+        return Usage(input_audio_ms=_milliseconds(_seconds(fields), reader))
     total = reader.count(fields, "input_tokens")
     audio = reader.count(member(fields, "input_token_details"), "audio_tokens")
     return Usage(
@@ -29,6 +33,11 @@ def usage_from(fields: Mapping[str, object], reader: CountReader) -> Usage:
         input_audio_tokens=min(audio, total),
         output_tokens=reader.count(fields, "output_tokens"),
     )
+
+
+def _seconds(fields: Mapping[str, object]) -> object:
+    told = fields.get("seconds")
+    return fields.get("prompt_audio_seconds") if told is None else told
 
 
 def with_duration(document: Mapping[str, object], reader: CountReader) -> Usage:

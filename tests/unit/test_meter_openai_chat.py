@@ -1,6 +1,7 @@
 """What the meter makes of OpenAI's chat family. The bodies follow the providers' API references."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from gateway.domain.request import Dialect, RequestFacts
 from gateway.domain.usage import Measurement, Usage, UsageSource
 from gateway.meter.meter import meter_for
+from gateway.pricing.book import PriceBook
 
 FACTS = RequestFacts(model="gpt-a", is_streaming=True, body_bytes=400, usage_was_requested=True)
 DONE = b"data: [DONE]\n\n"
@@ -331,6 +333,36 @@ def test_a_transcription_billed_by_the_second_is_measured_by_its_length(seconds,
     assert measured.source is UsageSource.EXACT
     assert measured.usage == Usage(input_audio_ms=milliseconds)
     assert measured.usage_raw == {"type": "duration", "seconds": seconds}
+
+
+def test_a_transcription_of_mistrals_is_measured_by_its_own_field():
+    # Source: Mistral's client-python, UsageInfo.
+    usage = {
+        "prompt_audio_seconds": 600,
+        "prompt_tokens": 4,
+        "total_tokens": 3264,
+        "completion_tokens": 635,
+    }
+    measured = transcript({"model": "voxtral-mini-latest", "text": "hello", "usage": usage})
+    assert (measured.usage, measured.source) == (Usage(input_audio_ms=600_000), UsageSource.EXACT)
+    moment = datetime(2026, 11, 23, 12, tzinfo=UTC)
+    charge = PriceBook.load(moment).charge(
+        provider="mistral",
+        request_model="voxtral-mini-latest",
+        measurement=measured,
+        facts=FACTS,
+        at=moment,
+    )
+    assert charge.amounts.total_pico_usd == 30_000_000_000
+    assert not charge.is_ceiling
+
+
+@pytest.mark.parametrize("seconds", [0, None, True, "600", -1, 1e12])
+def test_seconds_of_mistrals_that_are_none_are_estimated(seconds):
+    usage = {"prompt_audio_seconds": seconds, "prompt_tokens": 4, "completion_tokens": 635}
+    measured = transcript({"text": "hello", "usage": usage})
+    assert measured.source is UsageSource.ESTIMATED
+    assert measured.usage.input_tokens > 0
 
 
 def test_a_streamed_transcription_by_the_second_is_measured_by_its_length():
