@@ -17,8 +17,8 @@ class UsageSource(StrEnum):
 class Usage(Value, frozen=True, kw_only=True):
     """Billable counts of one model's work: all disjoint, but for reasoning, inside output.
 
-    Audio and image counts are disjoint from the text counts as well: `input_uncached_tokens` and
-    `output_tokens` hold none of them.
+    Audio, image and video counts are disjoint from the text counts as well:
+    `input_uncached_tokens` and `output_tokens` hold none of them.
     """
 
     input_uncached_tokens: int = 0
@@ -42,6 +42,7 @@ class Usage(Value, frozen=True, kw_only=True):
     file_search_calls: int = 0
     container_gigabytes: int = 0
     """Sandboxes that a tool started, by the gigabytes that each was given."""
+    output_video_tokens: int = 0
 
     @property
     def input_tokens(self) -> int:
@@ -59,8 +60,13 @@ class Usage(Value, frozen=True, kw_only=True):
 
     @property
     def all_output_tokens(self) -> int:
-        """Everything the model wrote, sound and images included."""
-        return self.output_tokens + self.output_audio_tokens + self.output_image_tokens
+        """Everything the model wrote, sound, images and video included."""
+        return (
+            self.output_tokens
+            + self.output_audio_tokens
+            + self.output_image_tokens
+            + self.output_video_tokens
+        )
 
     def folded_counts(self) -> dict[str, int]:
         """Counts that the ledger has no column of their own for, of which there are some."""
@@ -75,6 +81,7 @@ FOLDED_COUNTS = (
     *("cache_write_unsplit_tokens", "input_audio_tokens", "cache_read_audio_tokens"),
     *("output_audio_tokens", "input_image_tokens", "output_image_tokens", "input_audio_ms"),
     *("web_search_preview_requests", "file_search_calls", "container_gigabytes"),
+    "output_video_tokens",
 )
 """Posted with what they are billed beside, or not at all: `detail.counts` of an entry has them."""
 _COUNTS = Usage.__struct_fields__

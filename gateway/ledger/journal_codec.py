@@ -36,7 +36,7 @@ USAGE_FIELDS = (
     *("input_audio_tokens", "cache_read_audio_tokens", "output_audio_tokens"),
     *("input_image_tokens", "web_search_requests"),
     *("output_image_tokens", "input_audio_ms", "web_search_preview_requests"),
-    *("file_search_calls", "container_gigabytes"),
+    *("file_search_calls", "container_gigabytes", "output_video_tokens"),
 )
 AMOUNT_FIELDS = (
     *("input_pico_usd", "cache_read_pico_usd", "cache_write_pico_usd", "output_pico_usd"),

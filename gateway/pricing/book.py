@@ -96,7 +96,7 @@ class PriceBook:
         measured = measurement.parts
         if len(measured) == 1 and measured[0].model is None:
             priced = charging.price_part(card, measured[0].usage)
-            parts, rates, is_ceiling = priced.parts, dict(priced.rates), card.is_ceiling
+            parts, rates, is_ceiling = priced.parts, dict(priced.rates), priced.is_ceiling
         else:
             parts, rates, is_ceiling = self._priced_parts(
                 card, names, _Call(provider, measurement, selectors, at)
@@ -215,7 +215,7 @@ class PriceBook:
                     prefix = f"{part.model}/"
             priced = charging.price_part(own, part.usage, requests=0)
             total = charging.add(total, priced.parts)
-            is_ceiling = is_ceiling or own.is_ceiling
+            is_ceiling = is_ceiling or priced.is_ceiling
             rates.update((prefix + kind, rate) for kind, rate in priced.rates.items())
         return total, rates, is_ceiling
 

@@ -101,7 +101,8 @@ def _dearest_until(start: int, cards: list[RateCard], scale: int) -> BoundRow:
 
 
 def _output_rate(row: RateRow) -> int:
-    return max(row.output, row.reasoning, row.output_audio, row.output_image)
+    spoken_or_shown = max(row.output_audio, row.output_image, row.output_video)
+    return max(row.output, row.reasoning, spoken_or_shown)
 
 
 def _written_rate(row: RateRow) -> int:

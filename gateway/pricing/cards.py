@@ -175,6 +175,7 @@ def _published(
         valid=valid,
         is_ceiling=selection.is_ceiling and not resolved.is_free,
         context_tokens=resolved.model.context_window,
+        has_video_rate=resolved.has_video_rate(at, selection.context),
     )
 
 
@@ -186,6 +187,7 @@ def _compiled(
     valid: tuple[datetime, datetime],
     is_ceiling: bool,
     context_tokens: int | None = None,
+    has_video_rate: bool = True,
 ) -> RateCard:
     rate_rows, scale = compile_rows(rows)
     return RateCard(
@@ -197,4 +199,5 @@ def _compiled(
         valid_until=valid[1],
         is_ceiling=is_ceiling,
         context_tokens=context_tokens,
+        has_video_rate=has_video_rate,
     )

@@ -22,6 +22,7 @@ class Priced(Value, frozen=True, kw_only=True):
 
     parts: Parts
     rates: dict[str, str]
+    is_ceiling: bool
 
 
 def price_part(card: RateCard, usage: Usage, *, requests: int = 1) -> Priced:
@@ -52,12 +53,16 @@ def price_part(card: RateCard, usage: Usage, *, requests: int = 1) -> Priced:
         usage.web_search_requests * row.web_search
         + usage.web_search_preview_requests * row.web_search_preview,
     )
+    if usage.output_video_tokens:
+        filmed = usage.output_video_tokens * row.output_video
+        parts = add(parts, (0, 0, 0, filmed, 0, 0))
     if extra_reasoning:
         reasoning = min(usage.reasoning_tokens, output) * extra_reasoning
         parts = add(parts, (0, 0, 0, reasoning, 0, 0))
     return Priced(
         parts=parts if card.scale == 1 else _rounded_up_once(parts, card.scale),
         rates=_rates(row, usage),
+        is_ceiling=card.is_ceiling or (usage.output_video_tokens > 0 and not card.has_video_rate),
     )
 
 

@@ -19,6 +19,7 @@ _PICO_PER_MS = Fraction(10**12, 3_600_000)  # of 1 USD per hour
 _MTOK_PER_HOUR = Decimal("0.06")
 _MICRO = Decimal("0.000001")
 
+VIDEO_KEY = "output_video_mtok"
 # Each kind of token with the price keys that hold for it, the most specific first: a token whose
 # own price is not published is billed as the kind that contains it.
 TOKEN_KEYS: dict[str, tuple[str, ...]] = {
@@ -40,6 +41,7 @@ TOKEN_KEYS: dict[str, tuple[str, ...]] = {
     "reasoning": ("output_reasoning_mtok", "output_mtok", "input_mtok"),
     "output_audio": ("output_audio_mtok", "output_mtok", "input_mtok"),
     "output_image": ("output_image_mtok", "output_mtok", "input_mtok"),
+    "output_video": (VIDEO_KEY, "output_mtok", "input_mtok"),
 }
 AUDIO_TIME = "audio_time"
 """Sound by its length: USD per hour, a rate for each millisecond."""
@@ -91,6 +93,7 @@ class RateRow:
     reasoning: int
     output_audio: int
     output_image: int
+    output_video: int
     audio_time: int
     web_search: int
     web_search_preview: int
@@ -116,6 +119,8 @@ class RateCard:
     is_ceiling: bool = False
     is_unknown_model: bool = False
     context_tokens: int | None = None
+    has_video_rate: bool = True
+    """Where it is False, video is charged as text, which is no price of it."""
     set_for: tuple[str, ...] = ()
     """Names of the call that a price which the operator set is for."""
 
@@ -247,7 +252,7 @@ def _rate_row(row: PriceRow, rates: Mapping[str, Fraction], scale: int) -> RateR
 
 
 def _parent_price(kind: str, usd: Mapping[str, Decimal]) -> Decimal:
-    if kind in {"reasoning", "output_audio", "output_image"}:
+    if kind in {"reasoning", "output_audio", "output_image", "output_video"}:
         return usd["output"]
     if kind == "cache_write":
         return usd["cache_write_5m"]

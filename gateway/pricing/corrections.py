@@ -39,7 +39,7 @@ CORRECTIONS = {
         {},
         above_tokens=272_000,
         factors_above=dict.fromkeys(
-            ("output", "reasoning", "output_audio", "output_image"), Decimal("1.5")
+            ("output", "reasoning", "output_audio", "output_image", "output_video"), Decimal("1.5")
         ),
     ),
 }

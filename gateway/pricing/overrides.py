@@ -35,7 +35,7 @@ class PriceOverride:
 
     def rows(self) -> tuple[PriceRow, ...]:
         usd = dict.fromkeys(TOKEN_KEYS, self.input_usd)
-        for kind in ("output", "reasoning", "output_audio", "output_image"):
+        for kind in ("output", "reasoning", "output_audio", "output_image", "output_video"):
             usd[kind] = self.output_usd
         write_5m = _or(self.cache_write_5m_usd, self.input_usd * _WRITE_5M_FACTOR)
         usd["cache_read"] = usd["cache_read_audio"] = _or(self.cache_read_usd, self.input_usd)

@@ -61,6 +61,10 @@ class Resolved:
         rows = corrected_rows(self.provider, self.model.id, prices)
         return rows or compiler.duration_rows(prices) or ()
 
+    def has_video_rate(self, at: datetime, context: dict[str, str]) -> bool:
+        prices = vars(self.model.get_prices(at, context))
+        return self.is_free or prices.get(compiler.VIDEO_KEY) is not None
+
     def price_version(self, at: datetime, context: dict[str, str]) -> str:
         prices = self.model.get_prices(at, context)
         published = compiler.price_rows(prices)

@@ -129,7 +129,8 @@ def _usage(row: asyncpg.Record, counts: Mapping[str, object]) -> Usage:
         cache_write_1h_tokens=row["cache_write_1h_tokens"],
         output_tokens=row["output_tokens"]
         - folded.output_audio_tokens
-        - folded.output_image_tokens,
+        - folded.output_image_tokens
+        - folded.output_video_tokens,
         reasoning_tokens=row["reasoning_tokens"],
         web_search_requests=row["web_search_requests"] - folded.web_search_preview_requests,
     )

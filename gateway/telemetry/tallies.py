@@ -95,13 +95,20 @@ class CallTally:
             tokens["input_audio"] += usage.input_audio_tokens
         if usage.input_image_tokens > 0:
             tokens["input_image"] += usage.input_image_tokens
+        self._add_made(usage)
+
+    def _add_made(self, usage: Usage) -> None:
+        """What was written and is no text."""
+        tokens = self.tokens
         if usage.output_audio_tokens > 0:
             tokens["output_audio"] += usage.output_audio_tokens
         if usage.output_image_tokens > 0:
             tokens["output_image"] += usage.output_image_tokens
+        if usage.output_video_tokens > 0:
+            tokens["output_video"] += usage.output_video_tokens
 
 
 TOKEN_TYPES = (
     *("input_uncached", "cache_read", "cache_write_5m", "cache_write_1h", "input_audio"),
-    *("input_image", "output", "output_audio", "output_image"),
+    *("input_image", "output", "output_audio", "output_image", "output_video"),
 )

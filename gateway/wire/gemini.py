@@ -29,7 +29,7 @@ def usage_from(usage: _Json, reader: CountReader) -> Usage:
     """Disjoint counts of `usageMetadata`, searches left out.
 
     The prompt includes what was cached and leaves out what tools read; the candidates leave out
-    the thoughts. Sound and images are taken out of the text by the lists of modalities.
+    the thoughts. Sound, images and video are taken out of the text by the lists of modalities.
     """
     prompt = reader.count(usage, "promptTokenCount")
     prompt += reader.count(usage, "toolUsePromptTokenCount")
@@ -43,22 +43,28 @@ def usage_from(usage: _Json, reader: CountReader) -> Usage:
     candidates = reader.count(usage, "candidatesTokenCount")
     spoken = min(_of_modality(usage, "candidatesTokensDetails", "AUDIO"), candidates)
     drawn = min(_of_modality(usage, "candidatesTokensDetails", "IMAGE"), candidates - spoken)
+    filmed = min(_filmed(usage), candidates - spoken - drawn)
     return Usage(
         input_uncached_tokens=fresh - audio - image,
         cache_read_tokens=cached - cached_audio,
         cache_read_audio_tokens=cached_audio,
         input_audio_tokens=audio,
         input_image_tokens=image,
-        output_tokens=candidates - spoken - drawn + thoughts,
+        output_tokens=candidates - spoken - drawn - filmed + thoughts,
         output_audio_tokens=spoken,
         output_image_tokens=drawn,
+        output_video_tokens=filmed,
         reasoning_tokens=thoughts,
     )
 
 
 def has_filmed(usage: _Json) -> bool:
-    """Video is among the output, at a rate that output tokens do not have."""
-    return _of_modality(usage, "candidatesTokensDetails", "VIDEO") > 0
+    """More video than output, so that some of it has no count."""
+    return _filmed(usage) > (count_or_none(usage, "candidatesTokenCount") or 0)
+
+
+def _filmed(usage: _Json) -> int:
+    return _of_modality(usage, "candidatesTokensDetails", "VIDEO")
 
 
 def _read(usage: _Json, modality: str) -> int:

@@ -104,6 +104,7 @@ async def test_audio_and_images_count_with_the_text_they_are_billed_beside(write
         output_tokens=6,
         output_audio_tokens=70,
         output_image_tokens=800,
+        output_video_tokens=9000,
         web_search_requests=1,
         web_search_preview_requests=2,
     )
@@ -111,7 +112,7 @@ async def test_audio_and_images_count_with_the_text_they_are_billed_beside(write
     (row,) = await rows(database)
     assert row["input_uncached_tokens"] == 321
     assert row["cache_read_tokens"] == 54
-    assert row["output_tokens"] == 876
+    assert row["output_tokens"] == 9876
     assert row["web_search_requests"] == 3
 
 

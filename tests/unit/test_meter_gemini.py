@@ -352,14 +352,25 @@ def test_images_beyond_the_output_are_no_more_than_the_output():
     assert measured.output_tokens == 0
 
 
-def test_video_in_the_output_has_a_rate_that_counts_do_not_show():
-    usage = {
-        "promptTokenCount": 8,
-        "candidatesTokenCount": 1290,
-        "candidatesTokensDetails": [{"modality": "VIDEO", "tokenCount": 1290}],
+def filmed(tokens, candidates):
+    return {
+        "promptTokenCount": 100,
+        "candidatesTokenCount": candidates,
+        "candidatesTokensDetails": [{"modality": "VIDEO", "tokenCount": tokens}],
     }
-    measured = measure_body(chunk(usage=usage))
-    assert measured.usage.output_tokens == 1290
+
+
+def test_video_is_counted_apart_from_text_usage_md_1_5():
+    measured = measure_body(chunk(usage=filmed(10_000, 10_060)))
+    assert measured.usage.output_video_tokens == 10_000
+    assert measured.usage.output_tokens == 60
+    assert measured.usage.all_output_tokens == 10_060
+    assert measured.source is UsageSource.EXACT
+
+
+def test_more_video_than_output_is_doubted():
+    measured = measure_body(chunk(usage=filmed(99, 10)))
+    assert (measured.usage.output_video_tokens, measured.usage.output_tokens) == (10, 0)
     assert measured.source is UsageSource.ESTIMATED
 
 

@@ -269,3 +269,42 @@ def test_the_worst_case_of_a_model_that_draws_is_an_answer_of_images(book):
     assert (
         worst >= charge(book, "gemini", "gemini-3-pro-image-preview", drawn).amounts.total_pico_usd
     )
+
+
+def test_video_costs_its_own_rate(book):
+    used = Usage(input_uncached_tokens=100, output_video_tokens=10_000)
+    charged = charge(book, "gemini", "gemini-omni-1.1-flash", used)
+    assert usd(charged) == Decimal("0.17515")
+    assert charged.rates["output_video"] == "17.5"
+    assert not charged.is_ceiling
+
+
+def test_video_of_a_model_without_a_rate_for_it_costs_as_text_and_is_flagged(book):
+    used = Usage(output_video_tokens=1_000_000)
+    text = charge(book, "gemini", "gemini-3.8-flash")
+    charged = charge(book, "gemini", "gemini-3.8-flash", used)
+    assert (usd(charged), text.is_ceiling, charged.is_ceiling) == (usd(text), False, True)
+
+
+def test_video_at_a_price_that_is_set_or_free_is_certain(with_own_hardware):
+    used = Usage(output_video_tokens=1_000_000)
+    assert not charge(with_own_hardware, "our-vllm", "llama", used).is_ceiling
+    price = PriceOverride(
+        provider="gemini",
+        model="gemini-3.8-flash",
+        starts_at=NOW,
+        input_usd=Decimal(1),
+        output_usd=Decimal(2),
+    )
+    charged = charge(PriceBook.load(NOW, [price]), "gemini", "gemini-3.8-flash", used)
+    assert (usd(charged), charged.is_ceiling) == (2, False)
+
+
+def test_the_worst_case_of_a_model_that_films_is_an_answer_of_video(book):
+    facts = RequestFacts(
+        model="gemini-omni-1.1-flash", is_streaming=True, body_bytes=100, max_output_tokens=10_000
+    )
+    bounds = book.bounds(provider="gemini", facts=facts, at=NOW)
+    filmed = Usage(input_uncached_tokens=100, output_video_tokens=10_000)
+    charged = charge(book, "gemini", "gemini-omni-1.1-flash", filmed)
+    assert bounds.worst_pico_usd >= charged.amounts.total_pico_usd
