@@ -1,5 +1,6 @@
 """The facts of a request in any dialect: from its body, and from its path where that names them."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -46,6 +47,8 @@ _GEMINI_CHOICES = (
     ("generation_config", "candidate_count"),
 )
 _CHOICES_MAX = 128
+_CACHE_POINT, _ONE_HOUR = b'"cachePoint"', b'"1h"'
+_cache_points_in = re.compile(rb'"cachePoint"\s*:\s*\{[^{}]*\}').findall
 _GEMINI_NAMES = BudgetNames(
     [*_GEMINI_LIMITS, *_GEMINI_CHOICES, ("serviceTier",), ("service_tier",)]
 )
@@ -142,7 +145,13 @@ def _tier(document: Mapping[str, Any]) -> str | None:
 
 
 def _cache_points(body: bytes) -> tuple[str, ...]:
-    """Converse's own breakpoints; where one names an hour, all count as that: the dearest."""
-    if b'"cachePoint"' not in body:
+    """The TTLs of Converse's own breakpoints, each once.
+
+    Where something says an hour and not every breakpoint does, they may be of both kinds.
+    """
+    if _CACHE_POINT not in body:
         return ()
-    return ("1h",) if b'"1h"' in body else ("5m",)
+    if _ONE_HOUR not in body:
+        return ("5m",)
+    hours = sum(_ONE_HOUR in point for point in _cache_points_in(body))
+    return ("1h",) if hours == body.count(_CACHE_POINT) else ("5m", "1h")

@@ -9,6 +9,7 @@ from gateway.domain.usage import Measurement, Usage, UsageSource
 from gateway.meter.bedrock import BedrockMeter
 from gateway.meter.meter import meter_for
 from gateway.wire.eventstream import encode_frame
+from gateway.wire.request_facts import RequestTarget, read_facts
 
 EVENT_STREAM = "application/vnd.amazon.eventstream"
 CONVERSE = (Path(__file__).parents[1] / "transcripts" / "bedrock" / "converse.json").read_bytes()
@@ -162,6 +163,19 @@ def test_writes_without_a_ttl_have_the_one_asked_for_usage_md_1_1(ttls, expected
         found.cache_write_unsplit_tokens,
     ) == expected
     assert measured.source is source
+
+
+def test_breakpoints_of_both_kinds_make_the_ttl_of_a_write_an_estimate():
+    points = [{"cachePoint": {"type": "default"}}, {"cachePoint": {"type": "default", "ttl": "1h"}}]
+    target = RequestTarget(dialect=Dialect.BEDROCK, model="m", action="converse")
+    ttls = read_facts(target, json.dumps({"system": points}).encode()).cache_ttls
+    usage = {"inputTokens": 3, "outputTokens": 4, "cacheWriteInputTokens": 50}
+    measured = measure(metadata(**usage), cache_ttls=ttls)
+    assert (measured.source, measured.usage.cache_write_1h_tokens) == (UsageSource.ESTIMATED, 50)
+    told = measure(
+        metadata(**usage, cacheDetails=[{"ttl": "1h", "inputTokens": 50}]), cache_ttls=ttls
+    )
+    assert told.source is UsageSource.EXACT
 
 
 def test_metrics_win_over_the_models_own_count_and_the_conflict_is_noted_usage_md_1_6():

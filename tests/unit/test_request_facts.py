@@ -143,6 +143,9 @@ def test_what_the_headers_ask_for_counts_before_the_body() -> None:
     [
         ({"system": [{"cachePoint": {"type": "default"}}]}, ("5m",)),
         ({"system": [{"cachePoint": {"type": "default", "ttl": "1h"}}]}, ("1h",)),
+        ({"system": [{"cachePoint": {"ttl": "1h"}}] * 2}, ("1h",)),
+        ({"system": [{"cachePoint": {}}, {"cachePoint": {"ttl": "1h"}}]}, ("5m", "1h")),
+        ({"system": [{"cachePoint": {"ttl": "1h"}}, {"cachePoint": {"ttl": "5m"}}]}, ("5m", "1h")),
         ({"system": [{"type": "text", "cache_control": {"type": "ephemeral"}}]}, ("5m",)),
         ({"system": []}, ()),
     ],
