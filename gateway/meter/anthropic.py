@@ -79,16 +79,17 @@ class AnthropicReading:
         cost_pico_usd = None
         if told:
             cost_pico_usd = reported_cost_pico_usd(self._provider, self._usage_text)
-        has_doubt = (
-            reader.is_doubtful
+        has_gap = (
+            not told
+            or reader.is_doubtful
             or seen.is_damaged
-            or anthropic.is_redeemed(self._usage)
             or not any(part.usage.input_tokens or part.usage.output_tokens for part in parts)
         )
         source = UsageSource.EXACT if cost_pico_usd is None else UsageSource.PROVIDER_REPORTED
-        if has_doubt or not told:
-            source = UsageSource.ESTIMATED
+        if has_gap:
             parts = completed_parts(parts, self._facts, seen.output_tokens())
+        if has_gap or anthropic.is_redeemed(self._usage):
+            source = UsageSource.ESTIMATED
         is_refused = self._stop_reason == _REFUSAL and not seen.has_content and not seen.is_damaged
         return Measurement(
             parts=parts,

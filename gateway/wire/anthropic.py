@@ -82,8 +82,13 @@ def selectors(usage: Mapping[str, object]) -> PriceSelectors:
 
 
 def is_redeemed(usage: Mapping[str, object]) -> bool:
-    """Some cache writes are billed as reads, and the usage does not say how many."""
-    return member(usage, "fallback_credit").get("status") == "redeemed"
+    """Some cache writes are billed as reads, and the usage does not say how many.
+
+    Source: Anthropic's SDK, `BetaFallbackCreditUsage`: the status is an object with a type; it was
+    a name at first.
+    """
+    credit = member(usage, "fallback_credit")
+    return "redeemed" in {text(credit, "status"), text(member(credit, "status"), "type")}
 
 
 def delta_text_bytes(event: Mapping[str, object]) -> int:

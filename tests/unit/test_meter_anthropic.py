@@ -235,9 +235,19 @@ def test_a_count_that_is_none_is_estimated(count: object):
     assert measured.usage.input_uncached_tokens == 100
 
 
-def test_a_redeemed_fallback_credit_is_marked_as_an_estimate():
-    usage = {"output_tokens": 5, "fallback_credit": {"status": "redeemed"}}
-    assert measure(sse(start(), BLOCK, end(usage), STOP)).source is UsageSource.ESTIMATED
+@pytest.mark.parametrize(
+    ("status", "source"),
+    [
+        ("redeemed", UsageSource.ESTIMATED),
+        ({"type": "redeemed"}, UsageSource.ESTIMATED),
+        ({"type": "not_applied", "reason": "expired"}, UsageSource.EXACT),
+    ],
+)
+def test_a_redeemed_fallback_credit_is_marked_as_an_estimate(status: object, source: UsageSource):
+    usage = {"output_tokens": 5, "fallback_credit": {"status": status}}
+    measured = measure(sse(start(), BLOCK, text("four" * 9), end(usage), STOP))
+    assert measured.source is source
+    assert measured.usage.output_tokens == 5
 
 
 def test_a_gateway_that_reports_its_bill_is_believed():
