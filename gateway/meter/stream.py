@@ -70,8 +70,7 @@ class StreamMeter:
         return self._measured
 
     def _scan(self, blocks: bytes) -> None:
-        first_content = None if self.has_first_token else self._content_span(blocks)
-        spans = None if first_content is None else {first_content}
+        spans = None if self.has_first_token else self._opening_spans(blocks)
         # From the end, because CPython searches three times faster that way.
         search = blocks.rfind
         for needle in self._needles:
@@ -91,18 +90,23 @@ class StreamMeter:
         if end > self._sampler.next_at:
             self._sampler.take(blocks, place)
 
-    def _content_span(self, blocks: bytes) -> tuple[int, int] | None:
-        """The first event with content, which also names the model."""
+    def _opening_spans(self, blocks: bytes) -> set[tuple[int, int]] | None:
+        """The first event with content, and the empty ones before it.
+
+        They name the model and the tier, and tell which models declined before there was content.
+        """
         needle = self._reading.content_needle
         if blocks.find(needle) < 0:
             return None
+        spans = set()
         for start, end in event_spans(blocks):
             if blocks.find(needle, start, end) >= 0:
                 document = _object_in(parse_event(blocks[start:end]).data)
+                spans.add((start, end))
                 if document is not None and self._reading.is_content(document):
                     self.has_first_token = True
-                    return start, end
-        return None
+                    break
+        return spans
 
     def _read_event(self, block: bytes) -> None:
         data = parse_event(block).data

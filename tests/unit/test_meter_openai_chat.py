@@ -67,6 +67,15 @@ def test_the_last_chunk_gives_the_usage_and_nulls_before_it_do_not():
     assert measured.usage_raw == usage
 
 
+def test_a_tier_that_only_the_empty_first_chunk_names_is_read():
+    usage = {"prompt_tokens": 20, "completion_tokens": 7}
+    first = chunk("", service_tier="priority")
+    rest = [chunk("hello", service_tier=None), chunk(None, "stop"), last(**usage)]
+    assert measure(sse(first, *rest) + DONE).selectors.service_tier == "priority"
+    later = measure(sse(first, *rest, {**last(**usage), "service_tier": "default"}) + DONE)
+    assert later.selectors.service_tier == "default"
+
+
 def test_cached_written_audio_and_image_tokens_leave_the_prompt():
     prompt = {"cached_tokens": 30, "cache_write_tokens": 20, "audio_tokens": 10, "image_tokens": 5}
     completion = {"reasoning_tokens": 6, "audio_tokens": 4}
