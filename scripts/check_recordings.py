@@ -161,7 +161,8 @@ def ends_with_usage(recording: Recording) -> bool:
 def is_never_certain(recording: Recording) -> bool:
     """The last counts are there and may not be the bill.
 
-    A Gemini stream that broke off, a damaged frame, or a container whose fee no response tells.
+    A Gemini stream that broke off, a damaged frame, a container whose fee no response tells, or a
+    fallback that does not say why the first model declined.
     """
     expected = recording.expected
     return (
@@ -169,6 +170,10 @@ def is_never_certain(recording: Recording) -> bool:
         or "CRC flipped" in (recording.sidecar.get("derivation") or "")
         or "shell_call" in (expected.get("tool_calls_output") or {})
         or bool(expected.get("containers"))
+        or (
+            "block:fallback" in (recording.sidecar.get("features") or [])
+            and b'"trigger"' not in recording.body
+        )
     )
 
 

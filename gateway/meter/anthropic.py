@@ -7,12 +7,13 @@ from gateway.domain.request import RequestFacts
 from gateway.domain.usage import Measurement, UsageSource
 from gateway.meter.estimate import completed_parts
 from gateway.meter.reading import Seen
-from gateway.wire import anthropic
+from gateway.wire import anthropic, anthropic_declines
+from gateway.wire.anthropic_declines import Billing, Decline
 from gateway.wire.counts import CountReader
 from gateway.wire.json_values import member, text
 from gateway.wire.reported_cost import reported_cost_pico_usd
 
-_REFUSAL = "refusal"
+_NO_DETAILS: Mapping[str, object] = {}
 
 
 class AnthropicReading:
@@ -33,6 +34,8 @@ class AnthropicReading:
         self._model: str | None = None
         self._id: str | None = None
         self._stop_reason: str | None = None
+        self._stop_details = _NO_DETAILS
+        self._declines: list[Decline] = []
         self._error_type: str | None = None
 
     def take_event(self, document: Mapping[str, object], data: bytes) -> None:
@@ -43,12 +46,14 @@ class AnthropicReading:
         elif kind == "message_delta":
             usage = member(document, "usage")
             self._take_usage(usage, data)
-            self._stop_reason = text(member(document, "delta"), "stop_reason") or self._stop_reason
+            self._take_stop(member(document, "delta"))
             self._is_final = bool(usage) and self._stop_reason is not None
         elif kind == "message_stop":
             self.is_ended = True
         elif kind == "error":
             self._take_error(document)
+        elif kind == "content_block_start":
+            self._take_block(member(document, "content_block"))
 
     def take_done(self) -> None:
         """Gateways that also speak OpenAI's dialect say it; it means nothing here."""
@@ -59,7 +64,8 @@ class AnthropicReading:
             self._take_error(document)
         self._take_usage(member(document, "usage"), data)
         self._take_names(document)
-        self._stop_reason = text(document, "stop_reason")
+        self._take_stop(document)
+        self._declines = anthropic_declines.declines_in(document)
 
     def text_bytes(self, document: Mapping[str, object]) -> int:
         if "content" in document:
@@ -67,15 +73,22 @@ class AnthropicReading:
         return anthropic.delta_text_bytes(document)
 
     def is_content(self, document: Mapping[str, object]) -> bool:
-        kind = document.get("type")
-        return kind in {"content_block_start", "content_block_delta"} or bool(
-            document.get("content")
-        )
+        if "content" in document:
+            return anthropic_declines.has_content(document)
+        return anthropic_declines.begins_content(document)
 
     def measurement(self, seen: Seen) -> Measurement:
         reader = CountReader()
-        parts = anthropic.usage_parts(self._usage, self._model, self._facts.cache_ttls, reader)
         told = self.usage_count > 0 and (self._is_final or self.is_ended)
+        passes = anthropic.passes_in(self._usage)
+        refusal = self._refusal(seen) if told else Billing.BILLED
+        is_unbilled = anthropic_declines.is_unbilled(refusal, self._declines)
+        is_certain = True
+        if not is_unbilled:
+            passes, is_certain = anthropic_declines.billed_passes(passes, self._declines, refusal)
+        parts = anthropic.usage_parts(
+            self._usage, passes, self._model, self._facts.cache_ttls, reader
+        )
         cost_pico_usd = None
         if told:
             cost_pico_usd = reported_cost_pico_usd(self._provider, self._usage_text)
@@ -88,9 +101,8 @@ class AnthropicReading:
         source = UsageSource.EXACT if cost_pico_usd is None else UsageSource.PROVIDER_REPORTED
         if has_gap:
             parts = completed_parts(parts, self._facts, seen.output_tokens())
-        if has_gap or anthropic.is_redeemed(self._usage):
+        if has_gap or not is_certain or anthropic.is_redeemed(self._usage):
             source = UsageSource.ESTIMATED
-        is_refused = self._stop_reason == _REFUSAL and not seen.has_content and not seen.is_damaged
         return Measurement(
             parts=parts,
             source=source,
@@ -102,9 +114,27 @@ class AnthropicReading:
             is_complete=self.is_ended,
             error_type=self._error_type,
             stop_reason=self._stop_reason,
-            # A refusal before any output is not billed, although its usage shows an input.
-            is_unbilled=is_refused and told,
+            is_unbilled=is_unbilled,
         )
+
+    def _refusal(self, seen: Seen) -> Billing:
+        """What is charged for a refusal before any output, whose usage shows an input all the same.
+
+        Any other answer is billed.
+        """
+        is_refused = self._stop_reason == anthropic_declines.REFUSAL
+        if not is_refused or seen.has_content or seen.is_damaged:
+            return Billing.BILLED
+        return anthropic_declines.billing_of(self._stop_details)
+
+    def _take_stop(self, holder: Mapping[str, object]) -> None:
+        self._stop_reason = text(holder, "stop_reason") or self._stop_reason
+        self._stop_details = member(holder, "stop_details") or self._stop_details
+
+    def _take_block(self, block: Mapping[str, object]) -> None:
+        decline = anthropic_declines.decline_in(block)
+        if decline is not None and len(self._declines) < anthropic_declines.DECLINES_MAX:
+            self._declines.append(decline)
 
     def _take_usage(self, usage: Mapping[str, object], data: bytes) -> None:
         if usage:

@@ -15,17 +15,28 @@ def merged_usage(start: Mapping[str, object], delta: Mapping[str, object]) -> di
     return {**start, **{name: value for name, value in delta.items() if value is not None}}
 
 
-def usage_parts(
-    usage: Mapping[str, object], model: str | None, cache_ttls: Sequence[str], reader: CountReader
-) -> tuple[UsagePart, ...]:
-    """Every pass of the generation, each under the model that did it.
+def passes_in(usage: Mapping[str, object]) -> Sequence[object]:
+    """Every pass of the generation, and the usage itself where it lists none.
 
     With `iterations` the top level leaves out compactions and advisors, so that the iterations are
-    what is billed. They stay apart, because each one's own prompt picks its price.
+    what is billed.
+    """
+    iterations = usage.get("iterations")
+    return iterations if isinstance(iterations, list) and iterations else [usage]
+
+
+def usage_parts(
+    usage: Mapping[str, object],
+    passes: Sequence[object],
+    model: str | None,
+    cache_ttls: Sequence[str],
+    reader: CountReader,
+) -> tuple[UsagePart, ...]:
+    """These passes of a usage, each under the model that did it.
+
+    They stay apart, because each one's own prompt picks its price.
     """
     searches = reader.count(member(usage, "server_tool_use"), "web_search_requests")
-    iterations = usage.get("iterations")
-    passes = iterations if isinstance(iterations, list) and iterations else [usage]
     parts: list[UsagePart] = []
     for each in passes:
         if not isinstance(each, dict):
