@@ -46,6 +46,8 @@ class Counts(NamedTuple):
     cache_write_5m: int = 0
     cache_write_1h: int = 0
     reasoning: int = 0
+    inside: int = 0
+    """What the OpenAI family counts inside its prompt of cached and written tokens."""
 
     def has_unknown_ttl(self, ttls: Iterable[str]) -> bool:
         """Some writes have no TTL, and the request asked for more than one."""
@@ -101,17 +103,20 @@ def has_counts(usage: _Json) -> bool:
 def counts_from(usage: _Json, reader: CountReader) -> Counts:
     """Counts of a usage object of any family."""
     write_5m, write_1h = _split(usage, reader)
-    cached_inside = reader.count(member(usage, "prompt_tokens_details"), "cached_tokens")
+    details = member(usage, "prompt_tokens_details")
+    cached_inside = reader.count(details, "cached_tokens")
+    written_inside = reader.count(details, "cache_write_tokens")
     return Counts(
         # The OpenAI family counts what was cached inside the prompt, all others beside it.
-        input=reader.rest(reader.count(usage, *_INPUT), cached_inside),
+        input=reader.rest(reader.count(usage, *_INPUT), cached_inside, written_inside),
         output=reader.count(usage, *_OUTPUT),
         cache_read=reader.count(usage, *_CACHE_READ) + cached_inside,
-        cache_write=max(reader.count(usage, *_CACHE_WRITE), write_5m + write_1h),
+        cache_write=max(reader.count(usage, *_CACHE_WRITE), write_5m + write_1h) + written_inside,
         cache_write_5m=write_5m,
         cache_write_1h=write_1h,
         reasoning=reader.count(member(usage, "output_tokens_details"), "thinking_tokens")
         + reader.count(member(usage, "completion_tokens_details"), "reasoning_tokens"),
+        inside=cached_inside + written_inside,
     )
 
 
@@ -144,13 +149,23 @@ def has_metrics(metrics: _Json) -> bool:
 
 
 def with_metrics(model: Counts, metrics: _Json, reader: CountReader) -> Counts:
-    """The metrics are what AWS bills by; only the split of cache writes is the model's to say."""
+    """The metrics are what AWS bills by; only the split of cache writes is the model's to say.
+
+    An input that is the OpenAI family's whole prompt has in it what was cached. One that is neither
+    that nor the rest of it may have, and is doubted.
+    """
+    fresh = reader.count(metrics, "inputTokenCount")
+    cache_read = _billed(metrics, "cacheReadInputTokenCount", model.cache_read, reader)
     cache_write = _billed(metrics, "cacheWriteInputTokenCount", model.cache_write, reader)
+    if model.inside and fresh == model.input + model.inside:
+        fresh = reader.rest(fresh, cache_read, cache_write)
+    elif model.inside and fresh != model.input:
+        reader.is_doubtful = True
     has_split = model.cache_write_5m + model.cache_write_1h <= cache_write
     return model._replace(
-        input=reader.count(metrics, "inputTokenCount"),
+        input=fresh,
         output=_billed(metrics, "outputTokenCount", model.output, reader),
-        cache_read=_billed(metrics, "cacheReadInputTokenCount", model.cache_read, reader),
+        cache_read=cache_read,
         cache_write=cache_write,
         cache_write_5m=model.cache_write_5m if has_split else 0,
         cache_write_1h=model.cache_write_1h if has_split else 0,

@@ -3,6 +3,7 @@ import json
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from gateway.domain.request import Dialect, RequestFacts
 from gateway.domain.usage import Measurement, Usage, UsageSource
@@ -292,6 +293,51 @@ def test_the_openai_family_counts_cached_tokens_inside_the_prompt():
     assert measure_body({"usage": usage}).usage == Usage(
         input_uncached_tokens=40, cache_read_tokens=60, output_tokens=12, reasoning_tokens=9
     )
+
+
+OPENAI_USAGE = {
+    "prompt_tokens": 100,
+    "prompt_tokens_details": {"cached_tokens": 60, "cache_write_tokens": 30},
+    "completion_tokens": 12,
+}
+OPENAI_SPLIT = Usage(
+    input_uncached_tokens=10, cache_read_tokens=60, cache_write_unsplit_tokens=30, output_tokens=12
+)
+
+
+def counted(**counts: int) -> list[tuple[str, str]]:
+    return [
+        (f"x-amzn-bedrock-{name.replace('_', '-')}-token-count", str(count))
+        for name, count in counts.items()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("counts", "usage", "source"),
+    [
+        ({}, OPENAI_SPLIT, UsageSource.EXACT),
+        ({"input": 100, "output": 12}, OPENAI_SPLIT, UsageSource.EXACT),
+        ({"input": 10, "output": 12}, OPENAI_SPLIT, UsageSource.EXACT),
+        (
+            {"input": 100, "cache_read_input": 60, "cache_write_input": 30},
+            OPENAI_SPLIT,
+            UsageSource.EXACT,
+        ),
+        (
+            {"input": 100, "cache_read_input": 0, "cache_write_input": 0},
+            Usage(input_uncached_tokens=100, output_tokens=12),
+            UsageSource.EXACT,
+        ),
+        (
+            {"input": 70, "output": 12},
+            replace(OPENAI_SPLIT, input_uncached_tokens=70),
+            UsageSource.ESTIMATED,
+        ),
+    ],
+)
+def test_what_the_openai_family_cached_is_not_counted_twice(counts, usage, source):
+    measured = measure_body({"usage": OPENAI_USAGE}, counted(**counts))
+    assert (measured.usage, measured.source) == (usage, source)
 
 
 HEADERS = (
