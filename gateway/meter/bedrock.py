@@ -9,7 +9,7 @@ import orjson
 from typing_extensions import override
 
 from gateway.domain.request import RequestFacts
-from gateway.domain.usage import Measurement, PriceSelectors, UsagePart, UsageSource
+from gateway.domain.usage import Measurement, PriceSelectors, UsageSource
 from gateway.meter.bedrock_reading import BedrockReading
 from gateway.meter.body import BODY_BYTES_MAX
 from gateway.meter.estimate import completed_parts, tokens_of_text
@@ -28,6 +28,7 @@ _texts = re.compile(
     rb'\s*:\s*"([^"\\]*(?:\\.[^"\\]*)*)"',
     re.DOTALL,
 ).findall
+_BLOCK = b"content_block_"
 _METRICS = bedrock.METRICS.encode()
 _FRAME_STARTS = (b"\x00", b"\x01")
 _OPENINGS = frozenset({"message_start", "messageStart", "content_block_start"})
@@ -53,6 +54,8 @@ class BedrockMeter(Meter):
         self._reading = BedrockReading(bedrock.metrics_from_headers(headers))
         self._last_chunk: bytes | None = None
         """The last of a model's own events that was not decoded: it may have running counts."""
+        self._awaits_block = False
+        """An Anthropic model has said that it begins, and no content has begun."""
         self._deltas = 0
         self._text_bytes = 0
         self._measurement: Measurement | None = None
@@ -107,10 +110,14 @@ class BedrockMeter(Meter):
             document = _decoded(chunk)
             self._reading.take(document)
             self._last_chunk = b""
+            self._awaits_block = self._awaits_block or document.get("type") == "message_start"
             if document.get("type") in _OPENINGS or not _OPENINGS.isdisjoint(document):
                 return
         else:
             self._last_chunk = chunk
+            if self._awaits_block and _BLOCK in chunk:
+                self._reading.take_block(_decoded(chunk))
+                self._awaits_block = not self._reading.has_content
         self._count(chunk)
 
     def _count(self, event: bytes) -> None:
@@ -131,31 +138,27 @@ class BedrockMeter(Meter):
         elif self._last_chunk and not reading.is_told:
             reading.take(_decoded(self._last_chunk))
         is_damaged = reading.is_damaged or (self._framer is not None and self._framer.is_damaged)
-        model, billed = reading.counts(reader)
-        parts: tuple[UsagePart, ...] = (
-            UsagePart(model=None, usage=billed.usage(self._facts.cache_ttls)),
-        )
-        is_certain = (
-            reading.is_told
-            and not is_damaged
-            and not reader.is_doubtful
-            and reading.error_type is None
-            and not billed.has_unknown_ttl(self._facts.cache_ttls)
-        )
-        if not is_certain:
-            seen_tokens = max(self._deltas, tokens_of_text(self._text_bytes))
-            parts = completed_parts(parts, self._facts, seen_tokens)
+        has_content = reading.has_content or self._deltas > 0 or self._text_bytes > 0
+        bill = reading.bill(self._facts.cache_ttls, reader, has_content=has_content or is_damaged)
+        parts, is_gapless = bill.parts, True
+        if is_damaged or reader.is_doubtful or not reading.is_told or reading.error_type:
+            is_gapless = False
+            parts = completed_parts(parts, self._facts, self._seen_tokens())
         return Measurement(
             parts=parts,
-            source=UsageSource.EXACT if is_certain else UsageSource.ESTIMATED,
+            source=(UsageSource.EXACT if is_gapless and bill.is_certain else UsageSource.ESTIMATED),
             response_model=reading.model,
             provider_response_id=reading.id,
             selectors=PriceSelectors(service_tier=reading.service_tier, speed=reading.latency),
-            usage_raw=reading.usage_raw(model, billed),
+            usage_raw=bill.usage_raw,
             is_complete=reading.is_ended,
             error_type=reading.error_type,
             stop_reason=reading.stop_reason,
+            is_unbilled=bill.is_unbilled,
         )
+
+    def _seen_tokens(self) -> int:
+        return max(self._deltas, tokens_of_text(self._text_bytes))
 
     def _take_body(self) -> None:
         body = b"".join(self._pieces)

@@ -113,7 +113,7 @@ def billed_passes(
         if billing is not Billing.UNBILLED:
             kept.append(each)
             is_certain = is_certain and billing is Billing.BILLED
-    return kept, is_certain
+    return (kept, is_certain) if kept else (passes, False)
 
 
 def _kind(each: object) -> str | None:

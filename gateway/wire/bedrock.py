@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from gateway.domain.usage import Usage
+from gateway.wire import anthropic_declines
 from gateway.wire.counts import CountReader
 from gateway.wire.json_values import count_or_none, member, members, text
 
@@ -97,7 +98,15 @@ def is_end(document: _Json) -> bool:
 
 
 def has_counts(usage: _Json) -> bool:
-    return any(usage.get(name) is not None for name in (*_INPUT, *_OUTPUT))
+    return has_input(usage) or has_output(usage)
+
+
+def has_input(usage: _Json) -> bool:
+    return any(usage.get(name) is not None for name in _INPUT)
+
+
+def has_output(usage: _Json) -> bool:
+    return any(usage.get(name) is not None for name in _OUTPUT)
 
 
 def counts_from(usage: _Json, reader: CountReader) -> Counts:
@@ -208,6 +217,19 @@ def stop_reason(document: _Json) -> str | None:
             if (reason := text(holder, name)) is not None:
                 return reason
     return None
+
+
+def stop_details(document: _Json) -> _Json:
+    """Why a model refused: Anthropic's own, which Converse passes on among additional fields."""
+    fields = member(document, "messageStop") or document
+    holders = (document, member(document, "delta"), member(fields, "additionalModelResponseFields"))
+    return next((found for each in holders if (found := member(each, "stop_details"))), {})
+
+
+def has_content(body: _Json) -> bool:
+    """A whole message of Anthropic's or of Converse's has something that a model wrote."""
+    message = member(member(body, "output"), "message")
+    return anthropic_declines.has_content(message or body)
 
 
 def error_from_headers(headers: Mapping[str, str]) -> str | None:
