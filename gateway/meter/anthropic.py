@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from gateway.domain.request import RequestFacts
 from gateway.domain.usage import Measurement, UsageSource
-from gateway.meter.estimate import completed_parts
+from gateway.meter.estimate import NOTHING, completed_parts
 from gateway.meter.reading import Seen
 from gateway.wire import anthropic, anthropic_declines
 from gateway.wire.anthropic_declines import Billing, Decline
@@ -99,6 +99,9 @@ class AnthropicReading:
             or not any(part.usage.input_tokens or part.usage.output_tokens for part in parts)
         )
         source = UsageSource.EXACT if cost_pico_usd is None else UsageSource.PROVIDER_REPORTED
+        is_failed = self._error_type is not None and not self.usage_count and seen.is_nothing
+        if is_failed:
+            parts, has_gap = NOTHING, False
         if has_gap:
             parts = completed_parts(parts, self._facts, seen.output_tokens())
         if has_gap or not is_certain or anthropic.is_redeemed(self._usage):
@@ -114,7 +117,7 @@ class AnthropicReading:
             is_complete=self.is_ended,
             error_type=self._error_type,
             stop_reason=self._stop_reason,
-            is_unbilled=is_unbilled,
+            is_unbilled=is_unbilled or is_failed,
         )
 
     def _refusal(self, seen: Seen) -> Billing:

@@ -12,7 +12,7 @@ from gateway.domain.request import RequestFacts
 from gateway.domain.usage import Measurement, PriceSelectors, UsageSource
 from gateway.meter.bedrock_reading import BedrockReading
 from gateway.meter.body import BODY_BYTES_MAX
-from gateway.meter.estimate import completed_parts, tokens_of_text
+from gateway.meter.estimate import NOTHING, completed_parts, tokens_of_text
 from gateway.meter.protocol import Meter
 from gateway.wire import bedrock
 from gateway.wire.counts import CountReader
@@ -140,8 +140,13 @@ class BedrockMeter(Meter):
         is_damaged = reading.is_damaged or (self._framer is not None and self._framer.is_damaged)
         has_content = reading.has_content or self._deltas > 0 or self._text_bytes > 0
         bill = reading.bill(self._facts.cache_ttls, reader, has_content=has_content or is_damaged)
+        is_failed = reading.error_type is not None and not (
+            reading.has_usage or has_content or is_damaged
+        )
         parts, is_gapless = bill.parts, True
-        if is_damaged or reader.is_doubtful or not reading.is_told or reading.error_type:
+        if is_failed:
+            parts = NOTHING
+        elif is_damaged or reader.is_doubtful or not reading.is_told or reading.error_type:
             is_gapless = False
             parts = completed_parts(parts, self._facts, self._seen_tokens())
         return Measurement(
@@ -154,7 +159,7 @@ class BedrockMeter(Meter):
             is_complete=reading.is_ended,
             error_type=reading.error_type,
             stop_reason=reading.stop_reason,
-            is_unbilled=bill.is_unbilled,
+            is_unbilled=is_failed or bill.is_unbilled,
         )
 
     def _seen_tokens(self) -> int:

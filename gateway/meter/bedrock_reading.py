@@ -44,6 +44,11 @@ class BedrockReading:
         self._stop_details = _NO_DETAILS
         self._declines: list[Decline] = []
 
+    @property
+    def has_usage(self) -> bool:
+        """Some count is there, final or not."""
+        return bool(self._usage or self._metrics)
+
     def take_failure(self, error_type: str | None) -> None:
         """A frame without an event type is a failure, or nothing that we know."""
         if error_type is not None:

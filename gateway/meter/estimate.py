@@ -13,6 +13,9 @@ _OUTPUT_TOKENS_MAX = 128_000
 # An answer that was whole before its first byte, and of which nothing came.
 _OUTPUT_TOKENS_UNSEEN = 1_024
 
+NOTHING: tuple[UsagePart, ...] = (UsagePart(model=None, usage=Usage()),)
+"""The parts of an answer that failed before there was anything of it."""
+
 
 def estimated_input_tokens(facts: RequestFacts) -> int:
     """A quarter of the request's bytes, rounded up."""

@@ -11,7 +11,7 @@ from typing_extensions import override
 from gateway.domain.request import RequestFacts
 from gateway.domain.usage import Measurement, UsagePart, UsageSource
 from gateway.meter.body import BODY_BYTES_MAX
-from gateway.meter.estimate import completed_parts, tokens_of_text
+from gateway.meter.estimate import NOTHING, completed_parts, tokens_of_text
 from gateway.meter.protocol import Meter
 from gateway.wire import gemini
 from gateway.wire.counts import CountReader
@@ -143,7 +143,7 @@ class GeminiMeter(Meter):
     def finish(self) -> Measurement:
         if self._measurement is None:
             is_whole = self._read_rest()
-            self._measurement = self._measured(is_complete=is_whole and self._is_finished)
+            self._measurement = self._measured(is_whole=is_whole)
         return self._measurement
 
     def _read_rest(self) -> bool:
@@ -170,11 +170,20 @@ class GeminiMeter(Meter):
             case None:
                 return False
 
-    def _measured(self, *, is_complete: bool) -> Measurement:
+    def _measured(self, *, is_whole: bool) -> Measurement:
+        is_complete = is_whole and self._is_finished
         last = _decoded(self._counted)
         ending = last if self._finish is self._counted else _decoded(self._finish)
         parts, is_certain = self._parts(last)
-        if not (is_certain and is_complete and self._is_usage_counted) or self._error_type:
+        is_failed = (
+            self._error_type is not None
+            and is_whole
+            and self._counted is None
+            and not (self._has_content or self._queries)
+        )
+        if is_failed:
+            parts, is_certain = NOTHING, True
+        elif not (is_certain and is_complete and self._is_usage_counted) or self._error_type:
             is_certain = False
             parts = completed_parts(parts, self._facts, tokens_of_text(self._text_bytes))
         usage = member(last, "usageMetadata")
@@ -188,6 +197,7 @@ class GeminiMeter(Meter):
             is_complete=is_complete,
             error_type=self._error_type,
             stop_reason=gemini.stop_reason(ending),
+            is_unbilled=is_failed,
         )
 
     def _parts(self, last: Mapping[str, object]) -> tuple[tuple[UsagePart, ...], bool]:

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from gateway.domain.request import RequestFacts
 from gateway.domain.usage import Measurement, PriceSelectors, UsagePart, UsageSource
-from gateway.meter.estimate import completed_parts
+from gateway.meter.estimate import NOTHING, completed_parts
 from gateway.meter.reading import Seen
 from gateway.wire import openai_chat
 from gateway.wire.counts import CountReader
@@ -70,7 +70,7 @@ class OpenAIChatReading:
         return openai_chat.text_bytes(document)
 
     def is_content(self, document: Mapping[str, object]) -> bool:
-        return openai_chat.has_text(document)
+        return openai_chat.has_text(document) or bool(document.get("data"))
 
     def measurement(self, seen: Seen) -> Measurement:
         reader = CountReader()
@@ -87,7 +87,10 @@ class OpenAIChatReading:
             cost_pico_usd = reported_cost_pico_usd(self._provider, self._usage_text)
         source = UsageSource.EXACT if cost_pico_usd is None else UsageSource.PROVIDER_REPORTED
         has_counts = usage.input_tokens > 0 or usage.all_output_tokens > 0
-        if not is_told or not has_counts or reader.is_doubtful or seen.is_damaged:
+        is_failed = self._error_type is not None and not self.usage_count and seen.is_nothing
+        if is_failed:
+            parts = NOTHING
+        elif not is_told or not has_counts or reader.is_doubtful or seen.is_damaged:
             source = UsageSource.ESTIMATED
             seen_tokens = seen.output_tokens() if self._has_output else None
             parts = completed_parts(parts, self._facts, seen_tokens)
@@ -106,4 +109,5 @@ class OpenAIChatReading:
             is_complete=self.is_ended,
             error_type=self._error_type,
             stop_reason=self._stop_reason,
+            is_unbilled=is_failed,
         )

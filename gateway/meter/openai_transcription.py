@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from gateway.domain.request import RequestFacts
 from gateway.domain.usage import Measurement, UsagePart, UsageSource
-from gateway.meter.estimate import completed_parts
+from gateway.meter.estimate import NOTHING, completed_parts
 from gateway.meter.reading import Seen
 from gateway.wire import openai_chat, openai_transcription
 from gateway.wire.counts import CountReader
@@ -57,12 +57,15 @@ class OpenAITranscriptionReading:
         reader = CountReader()
         usage = openai_transcription.usage_from(self._usage, reader)
         is_told = self.is_ended and openai_transcription.is_told(self._usage)
+        is_failed = self._error_type is not None and not self.usage_count and seen.is_nothing
         is_certain = is_told and not reader.is_doubtful and not seen.is_damaged
         if not is_certain and not usage.input_audio_ms:
             usage = usage.plus(openai_transcription.with_duration(self._body, reader))
         parts: tuple[UsagePart, ...] = (UsagePart(model=None, usage=usage),)
         if not is_certain and not usage.input_audio_ms:
             parts = completed_parts(parts, self._facts, seen.output_tokens())
+        if is_failed:
+            parts, is_certain = NOTHING, True
         return Measurement(
             parts=parts,
             source=UsageSource.EXACT if is_certain else UsageSource.ESTIMATED,
@@ -70,4 +73,5 @@ class OpenAITranscriptionReading:
             usage_raw=dict(self._usage) or None,
             is_complete=self.is_ended,
             error_type=self._error_type,
+            is_unbilled=is_failed,
         )

@@ -17,6 +17,11 @@ class Seen(Value, frozen=True, kw_only=True):
     has_content: bool
     is_damaged: bool = False
 
+    @property
+    def is_nothing(self) -> bool:
+        """Nothing that a model wrote came, and nothing was lost that may have been such."""
+        return not (self.has_content or self.is_damaged)
+
 
 class Reading(Protocol):
     """One response, as far as it was read. Takes whatever JSON object comes and never raises."""

@@ -7,9 +7,9 @@ import orjson
 from typing_extensions import override
 
 from gateway.domain.request import RequestFacts
-from gateway.domain.usage import Measurement, PriceSelectors, UsagePart, UsageSource
+from gateway.domain.usage import Measurement, PriceSelectors, Usage, UsagePart, UsageSource
 from gateway.meter.body import BodyMeter
-from gateway.meter.estimate import completed_parts, output_tokens_worst
+from gateway.meter.estimate import NOTHING, completed_parts, output_tokens_worst
 from gateway.meter.protocol import Meter
 from gateway.meter.reading import Reading, Seen
 from gateway.meter.stream import StreamMeter
@@ -40,6 +40,7 @@ class ResponsesReading(Reading):
         self._is_ended = False
         self._is_final = False
         """The response is the one of a terminal event, or a whole body."""
+        self._is_failed = False
         self._error_type: str | None = None
 
     @property
@@ -58,7 +59,7 @@ class ResponsesReading(Reading):
         if kind in responses.TERMINAL_EVENTS:
             self._take_final(member(document, "response"))
         elif kind == responses.ERROR_EVENT:
-            self._is_ended = True
+            self._is_ended = self._is_failed = True
             self._error_type = responses.error_from(document)
         elif not self._response and (opening := member(document, "response")):
             self._response = _opening(opening)
@@ -74,7 +75,9 @@ class ResponsesReading(Reading):
     def _take_final(self, response: Mapping[str, object]) -> None:
         self._is_ended = self._is_final = True
         self._response = response
+        self._is_failed = self._is_failed or response.get("status") == responses.FAILED
         if error := member(response, "error"):
+            self._is_failed = True
             self._error_type = responses.error_from(error)
 
     @override
@@ -92,7 +95,8 @@ class ResponsesReading(Reading):
     @override
     def measurement(self, seen: Seen) -> Measurement:
         response, reader = self._response, CountReader()
-        parts, is_certain = self._parts(seen, reader)
+        is_unbilled = self._is_failed and self._has_nothing(seen, reader)
+        parts, is_certain = (NOTHING, True) if is_unbilled else self._parts(seen, reader)
         cost = self._reported_cost_pico_usd()
         source = UsageSource.EXACT if is_certain else UsageSource.ESTIMATED
         if cost is not None and self._is_final:
@@ -109,6 +113,20 @@ class ResponsesReading(Reading):
             is_complete=self._is_ended,
             error_type=self._error_type,
             stop_reason=responses.stop_reason(response) if self._is_final else None,
+            is_unbilled=is_unbilled,
+        )
+
+    def _has_nothing(self, seen: Seen, reader: CountReader) -> bool:
+        """No usage, no output and no tool's work; what runs in the background may go on."""
+        response = self._response
+        return (
+            seen.is_nothing
+            and (self._is_final or response.get("background") is not True)
+            and not responses.has_usage(response)
+            and not response.get("output")
+            and responses.usage_from(response, reader) == Usage()
+            and responses.image_part(response, reader) is None
+            and not reader.is_doubtful
         )
 
     def _parts(self, seen: Seen, reader: CountReader) -> tuple[tuple[UsagePart, ...], bool]:

@@ -10,6 +10,7 @@ from gateway.wire.json_values import count_or_none, member, members, text
 # Source: OpenAI API reference, Responses streaming events. Only these carry usage.
 TERMINAL_EVENTS = frozenset({"response.completed", "response.incomplete", "response.failed"})
 ERROR_EVENT = "error"
+FAILED = "failed"
 UNFINISHED = frozenset({"queued", "in_progress"})
 # Tools that run at the provider, with a fee of their own beside their tokens.
 _TOOL_CALLS = frozenset(

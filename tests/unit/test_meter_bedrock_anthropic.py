@@ -27,6 +27,10 @@ def inner(document: dict[str, Any]) -> bytes:
     return frame("chunk", {"bytes": encoded})
 
 
+def failure(kind: str = "throttlingException") -> bytes:
+    return encode_frame({":exception-type": kind, ":message-type": "exception"}, b"{}")
+
+
 def measured(
     data: bytes, headers: list[tuple[str, str]] | None = None, *, is_streaming: bool = True
 ) -> Measurement:
@@ -159,3 +163,33 @@ def test_a_declined_hop_on_bedrock_is_billed_by_its_trigger(answer):
 def test_a_redeemed_fallback_credit_is_an_estimate(answer):
     usage = {**USAGE, "fallback_credit": {"status": {"type": "redeemed"}}}
     assert answer([TEXT], usage, stop_reason="end_turn").source is ESTIMATED
+
+
+OPENING = frame("messageStart", {"role": "assistant"})
+SAID = frame("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": "Hi"}})
+BLOCK_STOP = frame("contentBlockStop", {"contentBlockIndex": 0})
+MESSAGE_START = inner({"type": "message_start", "message": {"model": "claude-a", "usage": USAGE}})
+
+
+@pytest.mark.parametrize("data", [failure(), OPENING + failure()])
+def test_a_failure_before_anything_is_not_billed(data):
+    found = measured(data)
+    assert (found.is_unbilled, found.source) == (True, EXACT)
+    assert found.usage == Usage()
+    assert found.error_type == "throttlingException"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        OPENING + SAID + failure(),
+        OPENING + BLOCK_STOP + failure(),
+        MESSAGE_START + failure(),
+        OPENING[:-1] + b"x" + failure(),
+        OPENING,
+    ],
+)
+def test_a_failure_after_something_is_an_estimate(data):
+    found = measured(data)
+    assert (found.is_unbilled, found.source) == (False, ESTIMATED)
+    assert found.usage.input_tokens > 0
