@@ -32,6 +32,8 @@ class RequestFacts(Value, frozen=True, kw_only=True):
     is_streaming: bool
     body_bytes: int
     max_output_tokens: int | None = None
+    limit_needs_host: bool = False
+    """The limit is `max_completion_tokens` alone, which bounds where the host heeds it."""
     choice_count: int = 1
     usage_was_requested: bool = False
     """OpenAI Chat: the client itself set `stream_options.include_usage` to true."""

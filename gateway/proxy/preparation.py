@@ -35,6 +35,11 @@ from gateway.wire.request_body import read_request
 from gateway.wire.request_facts import RequestTarget, read_facts
 
 BEDROCK = "bedrock"
+# By their references of chat completions; DeepSeek ignores it in silence, Mistral refuses it, and
+# of an upstream of the operator's own nobody knows.
+_HEEDS_MAX_COMPLETION_TOKENS = frozenset(
+    {"azure_openai", "fireworks", "groq", "openai", "openrouter", "xai"}
+)
 _WITH_USAGE_CHUNK = frozenset({Dialect.OPENAI_CHAT, Dialect.OPENAI_COMPLETIONS})
 
 
@@ -103,6 +108,8 @@ class Preparation:
                     f"This key may not call {model!r}: `GET /v1/models` lists what it may."
                 )
         destination = self._destination(call, facts)
+        if facts.limit_needs_host and destination.provider.name not in _HEEDS_MAX_COMPLETION_TOKENS:
+            facts = replace(facts, max_output_tokens=None)
         if call.path_model is not None:
             body = call.body
         elif call.dialect is Dialect.OPENAI_TRANSCRIPTIONS:

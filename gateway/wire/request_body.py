@@ -8,11 +8,11 @@ import orjson
 from gateway.domain.errors import InvalidRequestError
 from gateway.domain.request import Dialect, RequestFacts
 from gateway.wire.cache_breakpoints import LARGE_BYTES, UNKNOWN_TTLS, cache_ttls, cache_ttls_of
+from gateway.wire.output_limits import MAX_TOKENS_MAX
 from gateway.wire.request_names import BODY_NAMES, BudgetNames, refuse_ambiguous_names
 from gateway.wire.top_level import Members, NotAnObjectError, members_of, without_bulk
 
 MODEL_LENGTH_MAX = 200
-MAX_TOKENS_MAX = 2**31 - 1
 CHOICES_MAX = 128
 ALSO_MODELS_MAX = 16
 _ALTERNATIVES = ("models", "fallbacks")
@@ -33,6 +33,7 @@ def read_request(dialect: Dialect, body: bytes) -> RequestFacts:
     """
     members, document = split_body(body)
     is_chat = dialect in _WITH_CHOICES
+    limit, limit_needs_host = _output_limit(document, dialect)
     if dialect is Dialect.OPENAI_RESPONSES and _boolean(document, "background"):
         # Its bill would come with another request, which nobody need ever send.
         raise InvalidRequestError(
@@ -42,7 +43,8 @@ def read_request(dialect: Dialect, body: bytes) -> RequestFacts:
         model=_model(document),
         is_streaming=_boolean(document, "stream"),
         body_bytes=len(body),
-        max_output_tokens=_max_output_tokens(document, dialect),
+        max_output_tokens=limit,
+        limit_needs_host=limit_needs_host,
         choice_count=_choice_count(members, document, dialect) if is_chat else 1,
         usage_was_requested=_include_usage(document) if is_chat else False,
         service_tier=_text(document, "service_tier"),
@@ -197,21 +199,23 @@ def _prompt_count(prompt: bytes) -> int:
     return prompt.count(b'"') // 2 if inner.startswith(b'"') else prompt.count(b"[") - 1
 
 
-def _max_output_tokens(document: dict[str, Any], dialect: Dialect) -> int | None:
-    """The client's own limit; 0 fills Anthropic's prompt cache without an answer.
+def _output_limit(document: dict[str, Any], dialect: Dialect) -> tuple[int | None, bool]:
+    """The client's own limit, and whether only some hosts heed it.
 
-    Where a chat names both limits its host picks one, so the larger bounds the cost.
+    0 fills Anthropic's prompt cache without an answer. Where a body names both limits its host
+    picks one, so the larger bounds the cost.
     """
     if dialect is Dialect.OPENAI_EMBEDDINGS:
-        return 0
+        return 0, False
     if dialect is Dialect.OPENAI_RESPONSES:
-        return _integer(document, "max_output_tokens", 0, MAX_TOKENS_MAX)
+        return _integer(document, "max_output_tokens", 0, MAX_TOKENS_MAX), False
     limit = _integer(document, "max_tokens", 0, MAX_TOKENS_MAX)
-    if dialect is Dialect.OPENAI_CHAT:
-        other = _integer(document, "max_completion_tokens", 0, MAX_TOKENS_MAX)
-        if other is not None:
-            return other if limit is None else max(limit, other)
-    return limit
+    other = _integer(document, "max_completion_tokens", 0, MAX_TOKENS_MAX)
+    if other is None:
+        return limit, False
+    if limit is not None:
+        return max(limit, other), False
+    return (other, True) if dialect is Dialect.OPENAI_CHAT else (None, False)
 
 
 def _include_usage(document: dict[str, Any]) -> bool:

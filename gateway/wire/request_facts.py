@@ -9,8 +9,14 @@ from gateway.domain.request import Dialect, RequestFacts
 from gateway.domain.value import Value
 from gateway.wire import bedrock
 from gateway.wire.multipart import form_fields
-from gateway.wire.request_body import (
+from gateway.wire.output_limits import (
+    BEDROCK_LIMITS,
     MAX_TOKENS_MAX,
+    MORE_FIELDS,
+    bedrock_limit,
+    largest,
+)
+from gateway.wire.request_body import (
     MODEL_LENGTH_MAX,
     breakpoints,
     read_request,
@@ -24,15 +30,6 @@ _STREAMING_ACTIONS = frozenset(
 # Sound is some ten tokens a second and, at common rates, some sixteen kilobytes; at the lowest a
 # kilobyte. Counted as a hundredth of its bytes it is bounded by a token a byte like all bodies.
 _SOUND_BYTES_PER_BYTE = 100
-# Where Bedrock's models take their limit: Anthropic, Nova, Titan, Llama, others.
-_BEDROCK_LIMITS = (
-    ("max_tokens",),
-    ("inferenceConfig", "maxTokens"),
-    ("inferenceConfig", "max_new_tokens"),
-    ("textGenerationConfig", "maxTokenCount"),
-    ("max_gen_len",),
-    ("max_tokens_to_sample",),
-)
 # Google's parser takes both spellings; the larger one bounds the cost.
 _GEMINI_LIMITS = (
     ("generationConfig", "maxOutputTokens"),
@@ -54,7 +51,8 @@ _GEMINI_NAMES = BudgetNames(
 )
 _BEDROCK_NAMES = BudgetNames(
     [
-        *_BEDROCK_LIMITS,
+        *BEDROCK_LIMITS,
+        (MORE_FIELDS,),
         ("serviceTier", "type"),
         ("service_tier", "type"),
         ("performanceConfig", "latency"),
@@ -105,35 +103,20 @@ def _of_form(body: bytes, content_type: str) -> RequestFacts:
 def _of_path(target: RequestTarget, model: str, body: bytes) -> RequestFacts:
     is_gemini = target.dialect is Dialect.GEMINI
     members, document = split_body(body, _GEMINI_NAMES if is_gemini else _BEDROCK_NAMES)
-    limits = _GEMINI_LIMITS if is_gemini else _BEDROCK_LIMITS
+    if is_gemini:
+        limit = largest(document, _GEMINI_LIMITS, MAX_TOKENS_MAX)
+    else:
+        limit = bedrock_limit(document, model, target.action, members)
     return RequestFacts(
         model=model,
         is_streaming=target.action in _STREAMING_ACTIONS,
         body_bytes=len(body),
-        max_output_tokens=_largest(document, limits, MAX_TOKENS_MAX),
-        choice_count=(_largest(document, _GEMINI_CHOICES, _CHOICES_MAX) or 1) if is_gemini else 1,
+        max_output_tokens=limit,
+        choice_count=(largest(document, _GEMINI_CHOICES, _CHOICES_MAX) or 1) if is_gemini else 1,
         service_tier=target.service_tier or _tier(document),
         speed=None if is_gemini else target.latency or bedrock.latency(document),
         cache_ttls=() if is_gemini else breakpoints(members, body) or _cache_points(body),
     )
-
-
-def _largest(
-    document: Mapping[str, Any], paths: tuple[tuple[str, ...], ...], most: int
-) -> int | None:
-    found: int | None = None
-    for path in paths:
-        value: object = document
-        for name in path:
-            value = value.get(name) if isinstance(value, dict) else None
-        if value is None:
-            continue
-        if type(value) is not int or not 0 <= value <= most:
-            raise InvalidRequestError(
-                f"`{'.'.join(path)}` must be a whole number from 0 to {most}, without quotes."
-            )
-        found = value if found is None else max(found, value)
-    return found
 
 
 def _tier(document: Mapping[str, Any]) -> str | None:

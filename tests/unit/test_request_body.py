@@ -111,7 +111,17 @@ def test_the_larger_of_two_limits_bounds_the_cost_of_a_chat() -> None:
     assert chat(max_tokens=5, max_completion_tokens=9).max_output_tokens == 9
     assert chat(max_tokens=9, max_completion_tokens=5).max_output_tokens == 9
     assert chat(max_completion_tokens=5).max_output_tokens == 5
+    assert messages(max_tokens=5, max_completion_tokens=9).max_output_tokens == 9
     assert chat().max_output_tokens is None
+
+
+def test_a_limit_that_not_every_host_heeds_is_told_apart() -> None:
+    assert chat(max_completion_tokens=5).limit_needs_host
+    assert not chat(max_completion_tokens=5, max_tokens=5).limit_needs_host
+    assert not chat(max_tokens=5).limit_needs_host
+    for dialect in (MESSAGES, Dialect.OPENAI_COMPLETIONS):
+        facts = read_request(dialect, b'{"model":"m","max_completion_tokens":5}')
+        assert (facts.max_output_tokens, facts.limit_needs_host) == (None, False)
 
 
 def test_null_is_the_same_as_absent() -> None:

@@ -44,19 +44,104 @@ def test_the_path_says_what_is_streamed(dialect: Dialect, action: str, streams: 
             900,
         ),
         (Dialect.GEMINI, {"generationConfig": {}}, None),
-        (Dialect.BEDROCK, {"max_tokens": 7}, 7),
-        (Dialect.BEDROCK, {"inferenceConfig": {"maxTokens": 7}}, 7),
-        (Dialect.BEDROCK, {"inferenceConfig": {"max_new_tokens": 7}}, 7),
-        (Dialect.BEDROCK, {"textGenerationConfig": {"maxTokenCount": 7}}, 7),
-        (Dialect.BEDROCK, {"max_gen_len": 7}, 7),
-        (Dialect.BEDROCK, {"max_tokens_to_sample": 7, "max_tokens": 5}, 7),
-        (Dialect.BEDROCK, {"inferenceConfig": "x"}, None),
     ],
 )
 def test_the_largest_limit_of_a_body_bounds_it(
     dialect: Dialect, body: object, limit: int | None
 ) -> None:
     assert facts(dialect, body).max_output_tokens == limit
+
+
+CLAUDE, GPT_OSS = "global.anthropic.claude-sonnet-4-6", "openai.gpt-oss-120b-1:0"
+ARN = "arn:aws:bedrock:us-east-1:1"
+NAMED_ARN = f"{ARN}:inference-profile/us.anthropic.claude-sonnet-4-6"
+
+
+@pytest.mark.parametrize(
+    ("model", "body", "limit"),
+    [
+        (CLAUDE, {"max_tokens": 7}, 7),
+        (CLAUDE, {"max_tokens_to_sample": 7, "max_tokens": 5}, 7),
+        (CLAUDE, {"max_gen_len": 1}, None),
+        (CLAUDE, {"max_tokens": 7, "max_gen_len": 900}, 900),
+        (CLAUDE, {"inferenceConfig": {"maxTokens": 1}}, None),
+        ("anthropic.claude-v2", {"max_tokens_to_sample": 7}, 7),
+        (NAMED_ARN, {"max_tokens": 7}, 7),
+        ("us.amazon.nova-pro-v1:0", {"inferenceConfig": {"maxTokens": 7}}, 7),
+        ("amazon.nova-pro-v1:0", {"inferenceConfig": {"max_new_tokens": 7}}, 7),
+        ("amazon.nova-pro-v1:0", {"max_tokens": 1}, None),
+        ("amazon.nova-pro-v1:0", {"inferenceConfig": "x"}, None),
+        ("amazon.titan-text-express-v1", {"textGenerationConfig": {"maxTokenCount": 7}}, 7),
+        ("amazon.titan-text-express-v1", {"inferenceConfig": {"maxTokens": 1}}, None),
+        ("us.meta.llama3-3-70b-instruct-v1:0", {"max_gen_len": 7}, 7),
+        ("us.meta.llama3-3-70b-instruct-v1:0", {"max_tokens": 1}, None),
+        (GPT_OSS, {"max_tokens": 1, "max_completion_tokens": 60_000}, 60_000),
+        (GPT_OSS, {"max_completion_tokens": 7}, 7),
+        ("mistral.mistral-large-2407-v1:0", {"max_tokens": 7}, 7),
+        ("us.deepseek.r1-v1:0", {"max_tokens": 7}, 7),
+        ("qwen.qwen3-32b-v1:0", {"max_completion_tokens": 1}, None),
+        ("somebody.new-model-v1:0", {"max_tokens": 1}, None),
+        (f"{ARN}:application-inference-profile/abc", {"max_tokens": 1}, None),
+        (f"{ARN}:imported-model/anthropic.", {"max_tokens": 1}, None),
+    ],
+)
+def test_an_invocation_is_bounded_by_its_familys_own_limit(
+    model: str, body: object, limit: int | None
+) -> None:
+    target = RequestTarget(dialect=Dialect.BEDROCK, model=model, action="invoke")
+
+    assert read_facts(target, json.dumps(body).encode()).max_output_tokens == limit
+
+
+@pytest.mark.parametrize("action", ["converse", "converse-stream"])
+@pytest.mark.parametrize(
+    ("body", "limit"),
+    [
+        ({"inferenceConfig": {"maxTokens": 7}}, 7),
+        ({"max_tokens": 1}, None),
+        ({"max_gen_len": 1}, None),
+        ({"inferenceConfig": {"max_new_tokens": 1}}, None),
+        ({"inferenceConfig": {"maxTokens": 7}, "max_tokens": 900}, 900),
+        ({"inferenceConfig": {"maxTokens": 7}, "additionalModelRequestFields": {"k": "max"}}, 7),
+        (
+            {
+                "inferenceConfig": {"maxTokens": 7},
+                "additionalModelRequestFields": {"max_completion_tokens": 60_000},
+            },
+            None,
+        ),
+        (
+            {
+                "inferenceConfig": {"maxTokens": 7},
+                "additionalModelRequestFields": {"inferenceConfig": {"max_new_tokens": 5000}},
+            },
+            None,
+        ),
+        (
+            {
+                "inferenceConfig": {"maxTokens": 7},
+                "additionalModelRequestFields": {
+                    "thinking": {"type": "enabled", "budget_tokens": 5}
+                },
+            },
+            7,
+        ),
+    ],
+)
+def test_a_conversation_is_bounded_by_its_own_limit_alone(
+    action: str, body: object, limit: int | None
+) -> None:
+    for model in (CLAUDE, "us.meta.llama3-3-70b-instruct-v1:0", f"{ARN}:imported-model/x"):
+        target = RequestTarget(dialect=Dialect.BEDROCK, model=model, action=action)
+        assert read_facts(target, json.dumps(body).encode()).max_output_tokens == limit
+
+
+def test_an_escaped_limit_in_the_fields_that_converse_passes_on_takes_the_bound_away() -> None:
+    target = RequestTarget(dialect=Dialect.BEDROCK, model=CLAUDE, action="converse")
+    more = b'{"\\u006dax_tokens": 60000}'
+    body = b'{"inferenceConfig":{"maxTokens":7},"additionalModelRequestFields":%b}' % more
+
+    assert read_facts(target, body).max_output_tokens is None
 
 
 @pytest.mark.parametrize("value", ["7", 7.0, True, -1, 2**31, [7]])
@@ -73,6 +158,11 @@ def test_a_limit_of_another_kind_is_refused(value: object) -> None:
         (Dialect.GEMINI, '{"generation_config":{"candidateCount":9,"candidateCount":1}}'),
         (Dialect.GEMINI, '{"serviceTier":"priority","serviceTier":"flex"}'),
         (Dialect.BEDROCK, '{"max_tokens":9,"max_tokens":1}'),
+        (Dialect.BEDROCK, '{"max_completion_tokens":9,"max_completion_tokens":1}'),
+        (
+            Dialect.BEDROCK,
+            '{"additionalModelRequestFields":{"max_tokens":9},"additionalModelRequestFields":{}}',
+        ),
         (Dialect.BEDROCK, '{"inferenceConfig":{"maxTokens":9,"maxTokens":1}}'),
         (Dialect.BEDROCK, '{"inferenceConfig":{"maxTokens":9},"x":1,"inferenceConfig":{}}'),
         (Dialect.BEDROCK, '{"performanceConfig":{"latency":"optimized","latency":"standard"}}'),
