@@ -99,6 +99,13 @@ class UnsupportedMediaError(RequestError):
     code = "unsupported_media_type"
 
 
+class ExpectationFailedError(RequestError):
+    """This gateway meets no expectation but `Expect: 100-continue`."""
+
+    status = 417
+    code = "expectation_failed"
+
+
 class BudgetExceededError(RequestError):
     """The team has spent its monthly cap."""
 

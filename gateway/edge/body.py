@@ -6,12 +6,13 @@ from aiohttp import web
 
 from gateway.domain.errors import (
     ClientGoneError,
+    ExpectationFailedError,
     InvalidRequestError,
     RequestTimeoutError,
     RequestTooLargeError,
     UnsupportedMediaError,
 )
-from gateway.edge.call_head import JSON_MEDIA_TYPE
+from gateway.edge.call_head import JSON_MEDIA_TYPE, is_of_type
 
 BODY_TIMEOUT_S = 30.0
 # A slower sender than this gets no more time than the time-out.
@@ -29,14 +30,16 @@ async def read_body(request: web.BaseRequest, bytes_max: int, *, media_type: str
     """The whole body, refused before it is read where its own length says that it is too large.
 
     Raises:
-        RequestTooLargeError, UnsupportedMediaError, RequestTimeoutError, InvalidRequestError.
+        RequestTooLargeError, UnsupportedMediaError, RequestTimeoutError, InvalidRequestError,
+            ExpectationFailedError.
         ClientGoneError: the client left while it was sending.
     """
     _check_media_type(request, media_type)
+    _check_framing(request)
     declared = request.content_length
     if declared is not None and declared > bytes_max:
         raise RequestTooLargeError
-    if request.headers.get("Expect", "").lower() == "100-continue":
+    if "Expect" in request.headers:
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0
     content = request.content
@@ -66,8 +69,19 @@ async def _read(request: web.BaseRequest, bytes_max: int) -> bytes:
 
 
 def _check_media_type(request: web.BaseRequest, media_type: str) -> None:
-    if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+    if _all_of(request, "Content-Encoding") not in ([], ["identity"]):
         raise UnsupportedMediaError
-    content_type = request.headers.get("Content-Type", JSON_MEDIA_TYPE)
-    if content_type.partition(";")[0].strip().lower() != media_type:
+    if not is_of_type(request.headers.get("Content-Type", JSON_MEDIA_TYPE), media_type):
         raise UnsupportedMediaError(f"The request body must be uncompressed {media_type}.")
+
+
+def _check_framing(request: web.BaseRequest) -> None:
+    """The framework reads what it knows of these, and takes no notice of the rest."""
+    if _all_of(request, "Transfer-Encoding") not in ([], ["chunked"]):
+        raise InvalidRequestError("This gateway takes no transfer coding but `chunked`.")
+    if _all_of(request, "Expect") not in ([], ["100-continue"]):
+        raise ExpectationFailedError
+
+
+def _all_of(request: web.BaseRequest, name: str) -> list[str]:
+    return [value.strip().lower() for value in request.headers.getall(name, ())]

@@ -1,5 +1,6 @@
 """What the head of a model call says, whichever reader read it."""
 
+import re
 from dataclasses import dataclass
 
 from gateway.auth.keys import hash_key
@@ -15,6 +16,9 @@ from gateway.telemetry.attribution import attribution_from_headers
 JSON_MEDIA_TYPE = "application/json"
 _MEDIA_TYPES = {Dialect.OPENAI_TRANSCRIPTIONS: "multipart/form-data"}
 _REQUEST_ID_LENGTH_MAX = 200
+# Bodies are read as UTF-8, whatever a provider would make of another name. `utf8` is no name of it,
+# and nobody takes it for another.
+_utf8_alone = re.compile(r'\s*charset\s*=\s*(?:utf-?8|"utf-?8")\s*;?\s*', re.IGNORECASE).fullmatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +41,7 @@ class CallHead:
     @property
     def has_its_media_type(self) -> bool:
         """The body is said to be of the type that this route takes."""
-        said = self.content_type.partition(";")[0].strip().lower()
-        return said == media_type_of(self.dialect)
+        return is_of_type(self.content_type, media_type_of(self.dialect))
 
     def call(self, entry_id: EntryId, principal: Principal, body: bytes) -> Call:
         match = self.match
@@ -67,8 +70,21 @@ def media_type_of(dialect: Dialect) -> str:
     return _MEDIA_TYPES.get(dialect, JSON_MEDIA_TYPE)
 
 
+def is_of_type(content_type: str, media_type: str) -> bool:
+    """A Content-Type says this media type, and of JSON no charset but UTF-8."""
+    said, _, parameters = content_type.partition(";")
+    if said.strip().lower() != media_type:
+        return False
+    if media_type != JSON_MEDIA_TYPE or "charset" not in parameters.lower():
+        # What else a form's type may say its own reader knows.
+        return True
+    return _utf8_alone(parameters) is not None
+
+
 def read_call_head(match: Match, headers: tuple[tuple[str, str], ...]) -> CallHead:
     """Read the head of a call to a model route. Of a header sent twice the first counts.
+
+    But for the one that says what the body is, and goes up as it came: it is sent once.
 
     Raises:
         AuthenticationError, InvalidRequestError.
@@ -77,7 +93,10 @@ def read_call_head(match: Match, headers: tuple[tuple[str, str], ...]) -> CallHe
     assert dialect is not None
     first: dict[str, str] = {}
     for name, value in headers:
-        first.setdefault(name.lower(), value)
+        lower = name.lower()
+        if lower == "content-type" and lower in first:
+            raise InvalidRequestError("The request has two Content-Type headers: send one.")
+        first.setdefault(lower, value)
     key = presented_key(headers)
     return CallHead(
         match=match,

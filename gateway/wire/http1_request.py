@@ -69,7 +69,8 @@ def read_plain_head(head: bytes) -> RequestHead | None:
     if any(value.lower() != "keep-alive" for value in said.get("connection", ())):
         return None
     length = said["content-length"][0]
-    if _LENGTH.fullmatch(length) is None:
+    # Readers differ in which of two types says what the body is.
+    if _LENGTH.fullmatch(length) is None or len(said.get("content-type", ())) > 1:
         return None
     return RequestHead(
         target=request_line[_TARGET_START:-_VERSION_CHARS],

@@ -333,13 +333,6 @@ async def test_e9_an_encoded_body_is_415(gateway, payer, target, encoding, body)
     assert gateway.provider.requests == []
 
 
-async def test_e9_an_encoding_named_twice_is_415(gateway, payer):
-    twice = [("content-encoding", "identity"), ("content-encoding", "gzip")]
-    answer = await gateway.post(CHAT, gzip.compress(chat_body(), mtime=0), payer, twice)
-    assert answer.status in {400, 415}
-    assert gateway.provider.requests == []
-
-
 # E11: usage that nobody asked for.
 
 

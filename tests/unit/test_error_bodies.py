@@ -5,6 +5,7 @@ import pytest
 
 from gateway.domain.errors import (
     AuthenticationError,
+    ExpectationFailedError,
     GatewayError,
     InvalidRequestError,
     LedgerUnavailableError,
@@ -24,6 +25,14 @@ ROWS: list[tuple[GatewayError, int, str, str, str, str]] = [
     (
         InvalidRequestError("m"),
         400,
+        "invalid_request_error",
+        "invalid_request_error",
+        "INVALID_ARGUMENT",
+        "ValidationException",
+    ),
+    (
+        ExpectationFailedError("m"),
+        417,
         "invalid_request_error",
         "invalid_request_error",
         "INVALID_ARGUMENT",

@@ -60,6 +60,8 @@ def test_a_plain_head_is_read_as_it_is_spelled():
         PLAIN + b"\r\nConnection: close",
         PLAIN + b"\r\nConnection: keep-alive, x-api-key",
         PLAIN + b"\r\nContent-Encoding: gzip",
+        PLAIN + b"\r\nContent-Type: application/json" * 2,
+        PLAIN + b"\r\nContent-Type: application/json\r\nCONTENT-TYPE: text/plain",
         PLAIN + b"\r\nX: y" * HEADERS_MAX,
         PLAIN + b"\r\nX: " + b"y" * HEAD_BYTES_MAX,
         b"POST /v1/messages HTTP/1.1",
