@@ -61,3 +61,8 @@ class Attribution(Value, frozen=True, kw_only=True):
     request_id: str | None = None
     properties: dict[str, str] = field(default_factory=dict)
     flags: dict[str, str] = field(default_factory=dict)
+
+
+def may_stand_in_a_path(model: str) -> bool:
+    """No piece of it is empty or of dots alone, which who normalises a path would step over."""
+    return all(piece.strip(".") for piece in model.split("/"))

@@ -6,7 +6,7 @@ from enum import Enum
 from urllib.parse import parse_qsl, unquote, urlencode
 
 from gateway.domain.errors import InvalidRequestError, NotFoundError
-from gateway.domain.request import Dialect
+from gateway.domain.request import Dialect, may_stand_in_a_path
 
 DEFAULT_PRODUCT = "llm_gateway"
 # Known to providers and harmless to the bill; anything else could name what the body should.
@@ -138,7 +138,10 @@ class RouteTable:
         if product is not None and product not in self._products:
             raise NotFoundError(_unknown_product(product))
         product = product or DEFAULT_PRODUCT
-        if (model := found["gemini"]) is not None:
+        model = unquote(found["gemini"] or found["bedrock"])
+        if not may_stand_in_a_path(model):
+            raise NotFoundError("The path names no model.")
+        if found["gemini"] is not None:
             route = _GEMINI_COUNT if found["method"] == "countTokens" else _GEMINI
             return Match(
                 route=route,
@@ -148,7 +151,6 @@ class RouteTable:
                 action=found["method"],
                 api_version=found["version"],
             )
-        model = unquote(found["bedrock"])
         return Match(route=_BEDROCK, product=product, query="", model=model, action=found["action"])
 
     def dialect_of(self, raw_target: str) -> Dialect | None:

@@ -10,7 +10,7 @@ from gateway.domain.errors import (
     PermissionDeniedError,
     ProviderNotConfiguredError,
 )
-from gateway.domain.request import Dialect, RequestFacts
+from gateway.domain.request import Dialect, RequestFacts, may_stand_in_a_path
 from gateway.domain.value import Value
 from gateway.flags.cost_controls import CostControls
 from gateway.pricing.book import PriceBook
@@ -184,8 +184,10 @@ class Preparation:
     def _bedrock(self, model: str) -> Destination:
         provider = self._providers.named(BEDROCK)
         assert provider is not None
-        region = self._policy.bedrock_region
-        return Destination(provider=provider, model=bedrock_model(model, region))
+        name = bedrock_model(model, self._policy.bedrock_region)
+        if not may_stand_in_a_path(name):
+            raise InvalidRequestError(f"Bedrock takes its model in the path: {name!r} is none.")
+        return Destination(provider=provider, model=name)
 
     def _fallback(self, call: Call, destination: Destination) -> Destination | None:
         """Bedrock, where the client asks for it, it is configured, and sells the model."""

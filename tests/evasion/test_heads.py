@@ -1,15 +1,15 @@
-"""E52 and E53: heads that say two things of a body, or of how it comes.
+"""E52 to E54: heads that say two things of a body, and models that lead a path elsewhere.
 
 On the gateway's own connections and on the framework's.
 """
 
 import pytest
 
-from tests.fakes.dialects import CONVERSE, GENERATION, TRANSCRIPTION
+from tests.fakes.dialects import CONVERSE, GENERATION, INVOKE, TRANSCRIPTION, Sample
 from tests.fakes.transcripts import OPENAI_TEXT
-from tests.fixtures.gateway import chat_body
+from tests.fixtures.gateway import chat_body, messages_body
 
-CHAT = "/v1/chat/completions"
+CHAT, MESSAGES = "/v1/chat/completions", "/v1/messages"
 # Harmless, and yet no plain request: the framework's connection takes it.
 MARKS = {"ours": [], "the framework's": [("te", "trailers")]}
 TARGETS = (CHAT, CONVERSE.target, GENERATION.target)
@@ -129,6 +129,41 @@ async def test_e9_a_second_content_encoding_is_415(gateway, payer, second):
     ]
     answer = await answer_of(gateway, payer, CHAT, headers, chat_body())
     await assert_refused(gateway, answer, 415)
+
+
+# E54: where the model leads.
+
+
+def leading_to(sample: Sample, model: str) -> str:
+    return sample.target.replace(sample.model, model)
+
+
+@on_both_roads
+@pytest.mark.parametrize("model", ["..", ".", "...", "..%2F..", "x%2F..%2Fy", "%2Fx", "x%2F%2Fy"])
+@pytest.mark.parametrize("sample", [CONVERSE, INVOKE], ids=lambda sample: sample.name)
+async def test_e54_a_model_of_dots_leads_nowhere_on_bedrock(gateway, payer, marks, sample, model):
+    target = leading_to(sample, model)
+    assert model in target
+    headers = [("content-type", "application/json"), *marks]
+    answer = await answer_of(gateway, payer, target, headers, sample.request)
+    await assert_refused(gateway, answer, 404)
+
+
+@on_both_roads
+@pytest.mark.parametrize("model", ["..", ".", "....."])
+async def test_e54_nor_on_gemini(gateway, payer, marks, model):
+    headers = [("content-type", "application/json"), *marks]
+    target = leading_to(GENERATION, model)
+    answer = await answer_of(gateway, payer, target, headers, GENERATION.request)
+    await assert_refused(gateway, answer, 404)
+
+
+@on_both_roads
+@pytest.mark.parametrize("model", ["..", ".", "bedrock/..", "bedrock/x/../y", "bedrock//x"])
+async def test_e54_nor_does_one_in_a_message_for_bedrock(gateway, payer, marks, model):
+    headers = [("content-type", "application/json"), ("x-posthog-provider", "bedrock"), *marks]
+    answer = await answer_of(gateway, payer, MESSAGES, headers, messages_body(model=model))
+    await assert_refused(gateway, answer, 400)
 
 
 async def test_no_refusal_above_made_an_entry(gateway, payer):
