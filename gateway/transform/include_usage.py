@@ -18,9 +18,10 @@ _line_ends = re.compile(rb"[\r\n]*").match
 _split_lines = re.compile(rb"\r\n|\n|\r").split
 _event_end = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)").search
 # An event of which so much has come is another one: its data is no object, or has a choice after
-# members that are no containers.
+# members that are no containers. A line keeps what it has matched: a CRLF parted in two would let
+# lines of them be tried in every combination.
 _is_another = re.compile(
-    rb"(?:(?!data)[^\r\n]*[\r\n]+)*data: ?(?:[^\s{]|\{\s*"
+    rb"(?:(?!data)[^\r\n]*+[\r\n]++)*data: ?(?:[^\s{]|\{\s*"
     rb'(?:"[^"\\]*"\s*:\s*(?:"(?:[^"\\]|\\.)*"|[-+.0-9a-zA-Z]+)\s*,\s*)*'
     rb'"choices"\s*:\s*\[\s*[^\]\s])'
 ).match

@@ -1,4 +1,6 @@
 import json
+import re
+import time
 from typing import Any
 
 import pytest
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 from gateway.transform.include_usage import (
     USAGE_CHUNK_BYTES_MAX,
     UsageChunkFilter,
+    _is_another,
     add_include_usage,
 )
 from gateway.transform.model_prefix import strip_model_prefix
@@ -251,6 +254,44 @@ def test_what_is_held_is_bounded() -> None:
 def test_a_piece_of_empty_lines_begins_no_event(blank: bytes) -> None:
     assert through([blank, USAGE, blank, CHUNK]) == blank + blank + CHUNK
     assert through([CHUNK + blank, USAGE]) == CHUNK + blank
+
+
+@pytest.mark.parametrize("ending", [b"\r\n", b"\n", b"\r", b"\n\r\r"])
+def test_lines_before_the_data_take_time_in_proportion(ending: bytes) -> None:
+    """A CRLF can be read as one end of a line or as two: 23 such lines took ten seconds."""
+    lines = [b": x" + ending] * 10_000
+    hundreds = [b"".join(lines[:100])] * 100
+
+    started = time.perf_counter()
+    assert not _is_another(b"".join(lines))
+    assert through(hundreds) == b"".join(lines)
+    assert time.perf_counter() - started < 2
+
+
+# As `_is_another` was, which tried every combination.
+_was_another = re.compile(
+    rb"(?:(?!data)[^\r\n]*[\r\n]+)*data: ?(?:[^\s{]|\{\s*"
+    rb'(?:"[^"\\]*"\s*:\s*(?:"(?:[^"\\]|\\.)*"|[-+.0-9a-zA-Z]+)\s*,\s*)*'
+    rb'"choices"\s*:\s*\[\s*[^\]\s])'
+).match
+
+
+@given(
+    lines=st.lists(
+        st.tuples(
+            st.sampled_from([b"", b": x", b"id: 7", b"dat", b"data", b"data:", b" data: {"]),
+            st.sampled_from([b"\r", b"\n", b"\r\n", b""]),
+        ),
+        max_size=7,
+    ),
+    data=st.sampled_from([b"", b"data: {", b"data: 7", CHUNK, USAGE, NULL_CHUNK, b"event: x"]),
+)
+def test_lines_of_any_ends_are_told_apart_as_before(
+    lines: list[tuple[bytes, bytes]], data: bytes
+) -> None:
+    beginning = b"".join(line + ending for line, ending in lines) + data
+
+    assert bool(_is_another(beginning)) is bool(_was_another(beginning))
 
 
 EVENTS = [
