@@ -1,6 +1,7 @@
 """Opens compressed answers for a meter, within bounds; the client gets them as they came."""
 
 import zlib
+from collections.abc import Sequence
 
 from msgspec.structs import replace
 
@@ -9,28 +10,37 @@ from gateway.domain.usage import Measurement, UsageSource
 from gateway.meter.estimate import completed_parts
 from gateway.meter.protocol import Meter
 
-IDENTITIES = frozenset({"", "identity"})
+_IDENTITIES = frozenset({"", "identity"})
 _INFLATED = frozenset({"gzip", "x-gzip", "deflate"})
 _PIECE_BYTES_MAX = 64 * 1024
+# The rest of a piece is copied at the end of each member of it.
+_PACKED_PIECE_BYTES_MAX = 16 * 1024
 # A response of more than this, opened, is not a model's answer.
 _OPENED_BYTES_MAX = 64 << 20
 # Takes gzip and zlib, whichever comes.
 _ANY_HEADER = zlib.MAX_WBITS | 32
 
 
+def encodings_in(content_encoding: str) -> list[str]:
+    """Those that change the bytes, in order; of several headers all, joined by commas."""
+    names = (name.strip().lower() for name in content_encoding.split(","))
+    return [name for name in names if name not in _IDENTITIES]
+
+
 class EncodedMeter:
-    """Feeds the opened bytes to another meter.
+    """Feeds the opened bytes to another meter, of all members where there are several.
 
     Where they cannot be opened, what was measured is an estimate from the bytes as they came.
+    `encodings` are those of the answer, in order; of more than one nothing is opened.
     """
 
     __slots__ = ("_facts", "_has_failed", "_inflater", "_inner", "_measured", "_opened", "_passed")
 
-    def __init__(self, inner: Meter, *, facts: RequestFacts, content_encoding: str) -> None:
+    def __init__(self, inner: Meter, *, facts: RequestFacts, encodings: Sequence[str]) -> None:
         self._inner = inner
         self._facts = facts
         self._inflater = zlib.decompressobj(_ANY_HEADER)
-        self._has_failed = content_encoding not in _INFLATED
+        self._has_failed = len(encodings) != 1 or encodings[0] not in _INFLATED
         self._opened = 0
         self._passed = 0
         self._measured: Measurement | None = None
@@ -48,7 +58,8 @@ class EncodedMeter:
         if self._has_failed:
             return
         try:
-            self._open(piece)
+            for at in range(0, len(piece), _PACKED_PIECE_BYTES_MAX):
+                self._open(piece[at : at + _PACKED_PIECE_BYTES_MAX])
         except zlib.error:
             self._has_failed = True
 
@@ -61,9 +72,12 @@ class EncodedMeter:
 
     def _open(self, piece: bytes) -> None:
         inflater = self._inflater
-        while piece and not inflater.eof:
+        while piece and not self._has_failed:
+            if inflater.eof:
+                # What follows is another member, or nothing that can be read.
+                inflater = self._inflater = zlib.decompressobj(_ANY_HEADER)
             opened = inflater.decompress(piece, _PIECE_BYTES_MAX)
-            piece = inflater.unconsumed_tail
+            piece = inflater.unused_data if inflater.eof else inflater.unconsumed_tail
             self._opened += len(opened)
             if self._opened > _OPENED_BYTES_MAX:
                 self._has_failed = True

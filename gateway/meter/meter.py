@@ -8,7 +8,7 @@ from gateway.meter.anthropic import AnthropicReading
 from gateway.meter.bedrock import BedrockMeter
 from gateway.meter.body import BodyMeter
 from gateway.meter.collecting import CollectingMeter
-from gateway.meter.encoded import IDENTITIES, EncodedMeter
+from gateway.meter.encoded import EncodedMeter, encodings_in
 from gateway.meter.gemini import GeminiMeter
 from gateway.meter.openai_chat import OpenAIChatReading
 from gateway.meter.openai_transcription import OpenAITranscriptionReading
@@ -44,10 +44,9 @@ def meter_for(
     meter = _MAKERS[dialect](_Answer(provider, facts, content_type, headers))
     if collector is not None:
         meter = CollectingMeter(meter, collector)
-    encoding = (content_encoding or "").strip().lower()
-    if encoding in IDENTITIES:
+    if content_encoding is None or not (encodings := encodings_in(content_encoding)):
         return meter
-    return EncodedMeter(meter, facts=facts, content_encoding=encoding)
+    return EncodedMeter(meter, facts=facts, encodings=encodings)
 
 
 def _read_by(make: Callable[[_Answer], Reading]) -> Callable[[_Answer], Meter]:

@@ -103,7 +103,7 @@ class Bill:
             provider=request.provider,
             facts=request.facts,
             content_type=SSE_TYPE if head is None else head.header("content-type") or "",
-            content_encoding=None if head is None else head.header("content-encoding"),
+            content_encoding=None if head is None else head.joined("content-encoding"),
             headers=() if head is None else head.headers,
             collector=None if hold is None else hold.content_collector(request.dialect),
         )

@@ -56,6 +56,12 @@ class ResponseHead(Value, frozen=True, kw_only=True):
     def header(self, lower_name: str) -> str | None:
         return self.first.get(lower_name)
 
+    def joined(self, lower_name: str) -> str | None:
+        """All headers of this name, as one list."""
+        if lower_name not in self.first:
+            return None
+        return ",".join(value for name, value in self.headers if name.lower() == lower_name)
+
 
 class _Line(NamedTuple):
     """A header line that may stand in a head."""

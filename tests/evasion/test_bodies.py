@@ -3,6 +3,7 @@
 import gzip
 import json
 import zlib
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -373,6 +374,24 @@ async def test_e16_an_encoded_answer_is_metered_all_the_same(gateway, team, prov
     answer = await gateway.post(MESSAGES, messages_body(stream=transcript.is_stream), team)
     assert answer.body == encoded.body
     assert (await gateway.entry(team))["amount_usd"] == transcript.amount_usd
+
+
+async def test_e16_an_answer_in_several_members_is_metered_to_the_last(gateway, team, provider):
+    answer = playing(ANTHROPIC_STREAM)
+    members = tuple(gzip.compress(event) for event in ANTHROPIC_STREAM.events)
+    provider.will(replace(answer, pieces=members).with_headers(("content-encoding", "gzip")))
+    heard = await gateway.post(MESSAGES, messages_body(stream=True), team)
+    assert heard.body == b"".join(members)
+    entry = await gateway.entry(team)
+    assert (entry["amount_usd"], entry["usage_source"]) == (ANTHROPIC_STREAM.amount_usd, "exact")
+
+
+async def test_e16_an_encoding_behind_identity_in_another_header_counts(gateway, team, provider):
+    packed = (gzip.compress(ANTHROPIC_TEXT.body),)
+    two = [("content-encoding", "identity"), ("Content-Encoding", "gzip")]
+    provider.will(replace(playing(ANTHROPIC_TEXT), pieces=packed).with_headers(*two))
+    await gateway.post(MESSAGES, messages_body(), team)
+    assert (await gateway.entry(team))["amount_usd"] == ANTHROPIC_TEXT.amount_usd
 
 
 async def test_e16_an_encoding_that_nobody_can_read_is_an_estimate(gateway, team, provider):

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import time
 import zlib
 
 import pytest
@@ -114,7 +115,47 @@ def test_a_packed_answer_is_opened(pack, encoding: str, piece_bytes: int):
     assert (stream.source, stream.usage.output_tokens) == (UsageSource.EXACT, 7)
 
 
-@pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, br", "gzip"])
+@pytest.mark.parametrize("piece_bytes", [1, 50, 10_000])
+@pytest.mark.parametrize("size", [1, 20, 70])
+def test_all_members_of_a_packed_answer_are_opened(piece_bytes: int, size: int):
+    """RFC 1952: a gzip file is a series of members; some servers make one of every flush."""
+    whole, events = (
+        b"".join(gzip.compress(text[at : at + size]) for at in range(0, len(text), size))
+        for text in (BODY, EVENTS)
+    )
+    found = measured(meter(encoding="gzip"), whole, piece_bytes)
+    assert (found.source, found.usage.output_tokens) == (UsageSource.EXACT, 7)
+    stream = measured(meter(STREAM, "text/event-stream", "gzip"), events, piece_bytes)
+    assert (stream.source, stream.usage.output_tokens) == (UsageSource.EXACT, 7)
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 10_000])
+def test_what_follows_a_member_and_is_none_is_an_estimate(piece_bytes: int):
+    event = b'data: {"choices":[{"delta":{"content":"hello"}}]}\n\n'
+    body = gzip.compress(event) + b"no member" * 100
+    found = measured(meter(STREAM, "text/event-stream", "gzip"), body, piece_bytes)
+    assert found.source is UsageSource.ESTIMATED
+    assert found.usage.output_tokens == len(body)
+
+
+def test_members_of_nothing_cost_little():
+    empty = gzip.compress(b"") * 20_000
+    reading = meter(encoding="gzip")
+    started = time.perf_counter()
+    reading.feed(empty)
+    assert time.perf_counter() - started < 2
+
+
+@pytest.mark.parametrize(
+    "encoding", ["identity, gzip", "gzip,identity", ", GZIP", "identity,,gzip"]
+)
+def test_all_that_an_answer_says_of_its_encoding_counts(encoding: str):
+    found = measured(meter(encoding=encoding), gzip.compress(BODY))
+    assert (found.source, found.usage.output_tokens) == (UsageSource.EXACT, 7)
+    assert measured(meter(encoding="identity, identity"), BODY).source is UsageSource.EXACT
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, br", "gzip, gzip", "gzip"])
 def test_an_answer_that_cannot_be_opened_is_an_estimate(encoding: str):
     found = measured(meter(STREAM, "text/event-stream", encoding), b"not packed at all" * 10)
     assert found.source is UsageSource.ESTIMATED
