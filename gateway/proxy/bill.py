@@ -3,6 +3,7 @@
 from gateway.domain.errors import GatewayError
 from gateway.meter.meter import Meter, meter_for
 from gateway.proxy.exchange_plan import SUCCESS, UpstreamRequest
+from gateway.proxy.relays import Drain, Relays
 from gateway.proxy.settlement import OpenHold, Outcome
 from gateway.wire.bedrock_messages import SSE_TYPE
 from gateway.wire.error_body import ERROR_BYTES_MAX, error_type_from
@@ -50,6 +51,12 @@ class Bill:
         if self._open_hold is not None:
             self._open_hold.rerouted(request.destination, request.facts)
 
+    def new_drain(self, relays: Relays) -> Drain | None:
+        """A place in which the provider is heard out; None without need of one, or without one."""
+        if self._open_hold is None or self._open_hold.is_ended:
+            return None
+        return relays.new_drain(self._open_hold.hold.team_id)
+
     def begin(self, head: ResponseHead) -> None:
         self._head = head
         if head.status in SUCCESS and self._open_hold is not None:
@@ -73,7 +80,14 @@ class Bill:
         if self._open_hold is not None:
             self._open_hold.release(error)
 
-    def settle(self, *, client_aborted: bool, error: str | None = None, status: int = 0) -> None:
+    def settle(
+        self,
+        *,
+        client_aborted: bool,
+        error: str | None = None,
+        status: int = 0,
+        is_unheard: bool = False,
+    ) -> None:
         """With what was seen. Without a head `status` is the client's, the amount an estimate."""
         if self._open_hold is None or self._open_hold.is_ended:
             return
@@ -92,6 +106,7 @@ class Bill:
                 measurement=measurement,
                 client_aborted=client_aborted,
                 error=error or measurement.error_type,
+                is_unheard=is_unheard,
             )
         self._open_hold.settle(outcome)
 

@@ -250,7 +250,7 @@ class Pump:
     def _hear_out(self) -> None:
         assert self._exchange is not None
         self._exchange.resume()
-        self._drain = None if self._bill.is_known else self._relays.new_drain()
+        self._drain = self._bill.new_drain(self._relays)
         if self._drain is None:
             self._leave()
             return
@@ -262,7 +262,7 @@ class Pump:
 
     def _leave(self) -> None:
         """Stop hearing the provider, for a client that has gone."""
-        self._settle("client_gone")
+        self._bill.settle(client_aborted=True, error="client_gone", is_unheard=self._drain is None)
         if self._exchange is not None:
             self._exchange.abort()
         self._finish()

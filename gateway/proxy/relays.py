@@ -3,10 +3,15 @@
 import asyncio
 from typing import Protocol
 
+from gateway.domain.ids import TeamId
+
 # After a client has gone the provider is heard out for its usage, within these bounds.
 DRAIN_TIMEOUT_S = 60.0
 DRAIN_BYTES_MAX = 8 << 20
-DRAINS_MAX = 64
+# A place costs a descriptor and 20 KiB, and what came of an answer that is no stream.
+DRAINS_MAX = 256
+# Of all places, for one team: calls that hang would else blind the meter for every other team.
+_TEAM_SHARE = 4
 # Where a provider stops billing once nobody listens, it is left this soon: what is on its way,
 # perhaps the usage itself, still comes.
 GRACE_S = 0.2
@@ -34,6 +39,8 @@ class Relays:
         self.gone_client_timeout_s = gone_client_timeout_s
         self.stalled_client_timeout_s = stalled_client_timeout_s
         self._free_drains = drains_max
+        self._team_drains_max = max(drains_max // _TEAM_SHARE, 1)
+        self._team_drains: dict[TeamId, int] = {}
         self._running: set[Relay] = set()
         self._is_empty = asyncio.Event()
         self._is_empty.set()
@@ -51,15 +58,23 @@ class Relays:
         if not self._running:
             self._is_empty.set()
 
-    def new_drain(self) -> "Drain | None":
-        """A place among those that are heard out for a client that has gone, if one is free."""
-        if self._free_drains == 0:
+    def new_drain(self, team_id: TeamId) -> "Drain | None":
+        """A place among those that are heard out for a client that has gone, if one is free.
+
+        A team has its share of them at most.
+        """
+        taken = self._team_drains.get(team_id, 0)
+        if self._free_drains == 0 or taken >= self._team_drains_max:
             return None
         self._free_drains -= 1
-        return Drain(self)
+        self._team_drains[team_id] = taken + 1
+        return Drain(self, team_id)
 
-    def drain_ended(self) -> None:
+    def drain_ended(self, team_id: TeamId) -> None:
         self._free_drains += 1
+        self._team_drains[team_id] -= 1
+        if self._team_drains[team_id] == 0:
+            del self._team_drains[team_id]
 
     async def drain(self, timeout_s: float) -> None:
         """Let running exchanges end; break off, and settle, what is left after `timeout_s`."""
@@ -74,10 +89,11 @@ class Relays:
 class Drain:
     """One provider heard out for a client that has gone, and how much it has said since."""
 
-    __slots__ = ("_bytes", "_relays")
+    __slots__ = ("_bytes", "_relays", "_team_id")
 
-    def __init__(self, relays: Relays) -> None:
+    def __init__(self, relays: Relays, team_id: TeamId) -> None:
         self._relays = relays
+        self._team_id = team_id
         self._bytes = 0
 
     def is_full_with(self, payload: bytes) -> bool:
@@ -86,4 +102,4 @@ class Drain:
         return self._bytes > DRAIN_BYTES_MAX
 
     def end(self) -> None:
-        self._relays.drain_ended()
+        self._relays.drain_ended(self._team_id)

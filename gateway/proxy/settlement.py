@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import structlog
+from msgspec.structs import replace
 
 from gateway.domain.clock import Clock
 from gateway.domain.entry import Amounts, Charge, Entry, Generation, Hold, Settlement
@@ -12,6 +13,7 @@ from gateway.domain.usage import Measurement, Usage, UsageSource
 from gateway.domain.value import Value
 from gateway.ledger.journal import Journal
 from gateway.pricing.book import PriceBook
+from gateway.pricing.charge import fitted_to
 from gateway.pricing.source import PRICE_VERSION
 from gateway.proxy.budget_desk import BudgetDesk
 from gateway.proxy.call import Call
@@ -44,6 +46,8 @@ class Outcome(Value, frozen=True, kw_only=True):
     measurement: Measurement | None
     client_aborted: bool
     error: str | None = None
+    is_unheard: bool = False
+    """The provider could not be heard out: an estimate is not below the hold."""
 
 
 class OpenHold:
@@ -111,6 +115,8 @@ class OpenHold:
             return
         self.is_ended = True
         charge = self._charge(outcome.measurement)
+        if outcome.is_unheard:
+            charge = self._at_least_held(charge, outcome.measurement)
         settlement = Settlement(
             entry=self._entry(outcome, charge), generation=self._generation(outcome)
         )
@@ -138,6 +144,22 @@ class OpenHold:
             at=self.hold.admitted_at,
         )
         return charge
+
+    def _at_least_held(self, charge: Charge, measurement: Measurement | None) -> Charge:
+        """Nobody saw what the provider went on to write; the client left so that nobody would.
+
+        Such an amount is not re-rated by its counts, which it does not follow from.
+        """
+        held_pico_usd = self.hold.amount_pico_usd
+        if (
+            measurement is None
+            or measurement.is_unbilled
+            or measurement.source is not UsageSource.ESTIMATED
+            or charge.amounts.total_pico_usd >= held_pico_usd
+        ):
+            return charge
+        amounts = fitted_to(charge.amounts, held_pico_usd)
+        return replace(charge, amounts=amounts, is_ceiling=False)
 
     def _entry(self, outcome: Outcome, charge: Charge) -> Entry:
         measurement, hold = outcome.measurement, self.hold
@@ -172,6 +194,8 @@ class OpenHold:
         detail: dict[str, object] = {"rates": charge.rates, "stream": self._facts.is_streaming}
         if charge.list_pico_usd is not None:
             detail["list_pico_usd"] = charge.list_pico_usd
+        if outcome.is_unheard:
+            detail["unheard"] = True
         if outcome.error is not None:
             detail["error"] = outcome.error
         if self._rerouted_from is not None:

@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import pytest
 
+from gateway.proxy.relays import DRAINS_MAX
 from tests.fakes.dialects import (
     CONVERSE,
     EVENT_STREAM_TYPE,
@@ -19,7 +20,7 @@ from tests.fakes.dialects import (
     streamed,
     whole,
 )
-from tests.fakes.provider import playing, saying
+from tests.fakes.provider import Answer, playing, saying
 from tests.fakes.transcripts import (
     ANTHROPIC_STREAM,
     ANTHROPIC_TEXT,
@@ -93,6 +94,36 @@ async def test_e12_the_same_for_a_conversation_on_bedrock(gateway, team):
     target = CONVERSE.target.replace("converse", "converse-stream")
     entry = await leave_after(gateway, team, 1, target, CONVERSE.request, answer)
     assert entry["amount_usd"] == CONVERSE.amount_usd
+
+
+async def test_e12_hung_calls_of_one_team_take_its_own_places_alone(gateway, provider):
+    """Who hears no more providers out pays the hold; other teams are metered as ever."""
+    other = await gateway.make_team()
+    hung = await gateway.make_team()
+    body = chat_body(', "max_completion_tokens": 1000', model="gpt-5")
+    share, beyond = DRAINS_MAX // 4, 2
+    for _ in range(share + beyond):
+        provider.will(Answer(hangs_before_head=True))
+
+    async def leave_a_hung_call():
+        async with gateway.connected() as connection:
+            connection.send("POST", CHAT, hung.headers, body)
+            await asyncio.sleep(1)
+            connection.leave()
+
+    await asyncio.gather(*(leave_a_hung_call() for _ in range(share + beyond)))
+    entries = await gateway.entries(hung, beyond)
+    for entry in entries:
+        assert entry["usage_source"] == "estimated"
+        assert entry["amount_usd"] == entry["hold_usd"] > 0
+        assert json.loads(entry["detail"])["unheard"] is True
+    provider.script.clear()
+    answer = playing(OPENAI_TOOLS_STREAM, interval_s=0.01)
+    entry = await leave_after(gateway, other, 1, CHAT, chat_body(stream=True), answer)
+    assert (entry["amount_usd"], entry["usage_source"]) == (OPENAI_TOOLS_STREAM.amount_usd, "exact")
+    # Those that are heard out end in their time, as they always did.
+    await gateway.wait_until_nothing_is_held(hung, timeout_s=10)
+    assert len(await gateway.entries(hung, share + beyond)) == share + beyond
 
 
 async def test_e13_leaving_while_the_model_thinks_unseen_costs_the_input_at_least(gateway, team):
