@@ -6,7 +6,7 @@ GatewayError                          status, code, retryable, safe message
 │   ├── PermissionDeniedError    403  ├── NotFoundError            404
 │   ├── RequestTimeoutError      408  ├── RequestTooLargeError     413
 │   ├── UnsupportedMediaError    415  ├── BudgetExceededError      429
-│   └── ClientLeftEarlyError     499
+│   ├── ExpectationFailedError   417  └── ClientLeftEarlyError     499
 ├── UpstreamError                     the provider or the line to it
 │   ├── UpstreamUnreachableError 502  ├── UpstreamProtocolError    502
 │   ├── UpstreamTimeoutError     504  ├── UpstreamCutError         502

@@ -5,7 +5,6 @@ from binascii import Error as Base64Error
 from binascii import a2b_base64
 from collections.abc import Mapping, Sequence
 
-import orjson
 from typing_extensions import override
 
 from gateway.domain.request import RequestFacts
@@ -17,6 +16,7 @@ from gateway.meter.protocol import Meter
 from gateway.wire import bedrock
 from gateway.wire.counts import CountReader
 from gateway.wire.eventstream import EventStreamFramer, Frame
+from gateway.wire.json_values import object_in
 
 _Json = Mapping[str, object]
 
@@ -148,7 +148,8 @@ class BedrockMeter(Meter):
             parts = NOTHING
         elif is_damaged or reader.is_doubtful or not reading.is_told or reading.error_type:
             is_gapless = False
-            parts = completed_parts(parts, self._facts, self._seen_tokens())
+            seen_tokens = max(self._seen_tokens(), reading.output_by_total)
+            parts = completed_parts(parts, self._facts, seen_tokens)
         return Measurement(
             parts=parts,
             source=(UsageSource.EXACT if is_gapless and bill.is_certain else UsageSource.ESTIMATED),
@@ -194,8 +195,4 @@ def _begins_frame(piece: bytes) -> bool:
 
 
 def _decoded(data: bytes) -> _Json:
-    try:
-        document = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        return {}
-    return document if isinstance(document, dict) else {}
+    return object_in(data) or {}

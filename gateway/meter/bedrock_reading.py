@@ -49,6 +49,10 @@ class BedrockReading:
         """Some count is there, final or not."""
         return bool(self._usage or self._metrics)
 
+    @property
+    def output_by_total(self) -> int:
+        return bedrock.output_by_total(self._usage)
+
     def take_failure(self, error_type: str | None) -> None:
         """A frame without an event type is a failure, or nothing that we know."""
         if error_type is not None:

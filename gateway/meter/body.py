@@ -1,11 +1,10 @@
 """The meter of answers that are one JSON document: kept, within a bound, and decoded at the end."""
 
-import orjson
-
 from gateway.domain.usage import Measurement
 from gateway.meter.estimate import tokens_of_text
 from gateway.meter.reading import Reading, Seen
 from gateway.meter.stream import StreamMeter
+from gateway.wire.json_values import object_in
 
 BODY_BYTES_MAX = 64 << 20
 _STREAM_STARTS = (b"data:", b"event:", b":")
@@ -48,11 +47,8 @@ class BodyMeter:
             stream = StreamMeter(self._reading)
             stream.feed(body)
             return stream.finish()
-        try:
-            document = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            document = None
-        if not isinstance(document, dict):
+        document = object_in(body)
+        if document is None:
             return self._reading.measurement(
                 Seen(
                     output_tokens=lambda: tokens_of_text(self._body_bytes),

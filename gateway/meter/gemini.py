@@ -4,7 +4,6 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-import orjson
 from msgspec.structs import replace
 from typing_extensions import override
 
@@ -16,7 +15,7 @@ from gateway.meter.protocol import Meter
 from gateway.wire import gemini
 from gateway.wire.counts import CountReader
 from gateway.wire.json_array import JsonArrayFramer
-from gateway.wire.json_values import member, text
+from gateway.wire.json_values import member, object_in, text
 from gateway.wire.sse import EventFramer, event_spans, parse_event
 
 # A chunk may hold a whole image; what is fed at once may not be longer than a chunk may be.
@@ -174,6 +173,7 @@ class GeminiMeter(Meter):
         is_complete = is_whole and self._is_finished
         last = _decoded(self._counted)
         ending = last if self._finish is self._counted else _decoded(self._finish)
+        usage = member(last, "usageMetadata")
         parts, is_certain = self._parts(last)
         is_failed = (
             self._error_type is not None
@@ -185,8 +185,8 @@ class GeminiMeter(Meter):
             parts, is_certain = NOTHING, True
         elif not (is_certain and is_complete and self._is_usage_counted) or self._error_type:
             is_certain = False
-            parts = completed_parts(parts, self._facts, tokens_of_text(self._text_bytes))
-        usage = member(last, "usageMetadata")
+            seen_tokens = max(tokens_of_text(self._text_bytes), gemini.output_by_total(usage))
+            parts = completed_parts(parts, self._facts, seen_tokens)
         return Measurement(
             parts=parts,
             source=UsageSource.EXACT if is_certain else UsageSource.ESTIMATED,
@@ -228,8 +228,4 @@ def _text_bytes(chunk: bytes) -> int:
 def _decoded(chunk: bytes | None) -> Mapping[str, object]:
     """The object in an event or in an element of an array; an empty one for anything else."""
     data = chunk or b""
-    try:
-        document = orjson.loads(data if data.startswith(b"{") else parse_event(data).data)
-    except orjson.JSONDecodeError:
-        return {}
-    return document if isinstance(document, dict) else {}
+    return object_in(data if data.startswith(b"{") else parse_event(data).data) or {}

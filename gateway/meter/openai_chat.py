@@ -92,7 +92,10 @@ class OpenAIChatReading:
             parts = NOTHING
         elif not is_told or not has_counts or reader.is_doubtful or seen.is_damaged:
             source = UsageSource.ESTIMATED
-            seen_tokens = seen.output_tokens() if self._has_output else None
+            seen_tokens = None
+            if self._has_output:
+                told_tokens = openai_chat.output_by_total(self._usage)
+                seen_tokens = max(seen.output_tokens(), told_tokens)
             parts = completed_parts(parts, self._facts, seen_tokens)
         elif searches_always:
             # One at least, and perhaps more.

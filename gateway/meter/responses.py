@@ -153,7 +153,7 @@ class ResponsesReading(Reading):
         return reported_cost_pico_usd(self._provider, usage_text)
 
     def _seen_tokens(self, seen: Seen) -> int:
-        tokens = seen.output_tokens()
+        tokens = max(seen.output_tokens(), responses.output_by_total(self._response))
         if self._response.get("background") is True and self._error_type is None:
             # It goes on without a client, and is billed as a whole.
             return max(tokens, min(_BACKGROUND_TOKENS, output_tokens_worst(self._facts)))

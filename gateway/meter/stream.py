@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping
 
-import orjson
-
 from gateway.domain.usage import Measurement
 from gateway.meter.estimate import tokens_of_text
 from gateway.meter.reading import Reading, Seen
 from gateway.meter.sampler import TextSampler
+from gateway.wire.json_values import object_in
 from gateway.wire.sse import (
     EVENT_BYTES_MAX,
     EventFramer,
@@ -143,8 +142,4 @@ def _object_in(data: bytes) -> Mapping[str, object] | None:
         data = data.strip()
         if not data.startswith(b"{"):
             return None
-    try:
-        document = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        return None
-    return document if isinstance(document, dict) else None
+    return object_in(data)

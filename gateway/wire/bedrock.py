@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from gateway.domain.usage import Usage
 from gateway.wire import anthropic_declines
-from gateway.wire.counts import CountReader
+from gateway.wire.counts import CountReader, output_left
 from gateway.wire.json_values import count_or_none, member, members, text
 
 _Json = Mapping[str, object]
@@ -126,6 +126,16 @@ def counts_from(usage: _Json, reader: CountReader) -> Counts:
         reasoning=reader.count(member(usage, "output_tokens_details"), "thinking_tokens")
         + reader.count(member(usage, "completion_tokens_details"), "reasoning_tokens"),
         inside=cached_inside + written_inside,
+    )
+
+
+def output_by_total(usage: _Json) -> int:
+    """The output by the total, where its own count cannot be read: Converse and OpenAI's family."""
+    return output_left(
+        usage,
+        totals=("totalTokens", "total_tokens"),
+        inputs=("inputTokens", "cacheReadInputTokens", "cacheWriteInputTokens", "prompt_tokens"),
+        outputs=("outputTokens", "completion_tokens"),
     )
 
 

@@ -1,6 +1,6 @@
 """Token counts in a provider's usage object, read with suspicion."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 # A hundred times the largest context window: nobody generates this.
 _TOKENS_ABSURD = 10**8
@@ -37,3 +37,22 @@ class CountReader:
             return int(value)
         self.is_doubtful = True
         return 0
+
+
+def output_left(
+    usage: Mapping[str, object],
+    *,
+    totals: Sequence[str],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+) -> int:
+    """What the total leaves for an output whose own count is none; zero where there is no telling.
+
+    Of `totals` the first that is there counts, of the others all.
+    """
+    output, reader = CountReader(), CountReader()
+    for name in outputs:
+        output.count(usage, name)
+    total = reader.count(usage, *totals)
+    left = reader.rest(total, *(reader.count(usage, name) for name in inputs))
+    return left if output.is_doubtful and not reader.is_doubtful else 0

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 
 from gateway.domain.usage import PriceSelectors, Usage
-from gateway.wire.counts import CountReader
+from gateway.wire.counts import CountReader, output_left
 from gateway.wire.json_values import NAME_CHARS_MAX, count_or_none, member, members, text
 
 _Json = Mapping[str, object]
@@ -55,6 +55,16 @@ def usage_from(usage: _Json, reader: CountReader) -> Usage:
         output_image_tokens=drawn,
         output_video_tokens=filmed,
         reasoning_tokens=thoughts,
+    )
+
+
+def output_by_total(usage: _Json) -> int:
+    """The output by the total, where a count of it cannot be read."""
+    return output_left(
+        usage,
+        totals=("totalTokenCount",),
+        inputs=("promptTokenCount", "toolUsePromptTokenCount"),
+        outputs=("candidatesTokenCount", "thoughtsTokenCount"),
     )
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 
 from gateway.domain.usage import Usage
-from gateway.wire.counts import CountReader
+from gateway.wire.counts import CountReader, output_left
 from gateway.wire.json_values import NAME_CHARS_MAX, member, members
 
 _OPENAI = frozenset({"openai", "azure_openai"})
@@ -87,6 +87,16 @@ def usage_from(fields: Mapping[str, object], provider: str, reader: CountReader)
         web_search_requests=max(
             reader.count(member(fields, name), "web_search_requests") for name in _SEARCHES
         ),
+    )
+
+
+def output_by_total(fields: Mapping[str, object]) -> int:
+    """The output by the total, where its own count cannot be read."""
+    return output_left(
+        fields,
+        totals=("total_tokens",),
+        inputs=("prompt_tokens",),
+        outputs=("completion_tokens",),
     )
 
 

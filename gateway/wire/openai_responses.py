@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from gateway.domain.usage import PriceSelectors, Usage, UsagePart
-from gateway.wire.counts import CountReader
+from gateway.wire.counts import CountReader, output_left
 from gateway.wire.json_values import count_or_none, member, members, text
 
 # Source: OpenAI API reference, Responses streaming events. Only these carry usage.
@@ -62,6 +62,16 @@ def usage_from(response: Mapping[str, object], reader: CountReader) -> Usage:
         output_tokens=output,
         reasoning_tokens=min(reasoning, output),
         **_tool_counts(response, reader),
+    )
+
+
+def output_by_total(response: Mapping[str, object]) -> int:
+    """The output by the total, where its own count cannot be read."""
+    return output_left(
+        member(response, "usage"),
+        totals=("total_tokens",),
+        inputs=("input_tokens",),
+        outputs=("output_tokens",),
     )
 
 

@@ -2,7 +2,7 @@
 
 import json
 from decimal import Decimal
-from typing import Any, NoReturn
+from typing import Any
 
 from gateway.domain.money import pico_from_usd
 from gateway.wire.json_values import member
@@ -10,6 +10,7 @@ from gateway.wire.json_values import member
 # xAI counts in ticks of 1e-10 USD.
 _PICO_USD_PER_TICK = 100
 _TICKS_MAX = 10**16
+_PADDING = b" \t\r\n\0"
 _COST_USD_MAX = Decimal(1_000_000)
 REPORTING_PROVIDERS = frozenset({"openrouter", "perplexity", "xai"})
 """Those that charge what they report."""
@@ -23,16 +24,15 @@ def reported_cost_pico_usd(provider: str, document_text: bytes) -> int | None:
     if provider not in REPORTING_PROVIDERS:
         return None
     try:
-        document = json.loads(document_text, parse_float=Decimal, parse_constant=_refuse)
+        # What is no number stays a text, which is no cost.
+        document = json.loads(
+            document_text.strip(_PADDING), parse_float=Decimal, parse_constant=str
+        )
     # Arithmetic: an exponent beyond what Decimal takes.
     except (ValueError, ArithmeticError, RecursionError):
         return None
     usage = member(document, "usage") or member(member(document, "message"), "usage")
     return _cost_of(provider, dict(usage))
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(constant)
 
 
 def _cost_of(provider: str, usage: dict[str, Any]) -> int | None:

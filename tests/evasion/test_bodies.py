@@ -1,4 +1,4 @@
-"""E1 to E11, E17 to E19: bodies that would mean one thing to us and another to a provider."""
+"""E1 to E11, E16 to E19, E38, E40 to E42, E51: bodies that would mean one thing to us, another to a provider."""
 
 import gzip
 import json
@@ -12,6 +12,7 @@ from tests.fakes.dialects import (
     CONVERSE,
     FORM_TYPE,
     GENERATION,
+    RESPONSE,
     TRANSCRIPTION,
     form,
     gemini_request,
@@ -492,6 +493,76 @@ async def test_e38_an_absurd_count_never_gives_money_back(gateway, team, provide
     assert 0 < entry["amount_usd"] < 1
     if count is not None and name != "cache_read_input_tokens":
         assert entry["usage_source"] == "estimated"
+
+
+TOTALS = {
+    "a chat": (CHAT, chat_body(model="gpt-5"), OPENAI_TEXT.document),
+    "a response": (RESPONSE.target, RESPONSE.request, json.loads(RESPONSE.answer.body)),
+    "a generation": (GENERATION.target, GENERATION.request, json.loads(GENERATION.answer.body)),
+    "a conversation": (CONVERSE.target, CONVERSE.request, json.loads(CONVERSE.answer.body)),
+}
+# What holds the counts, the output's own, the total's, and what else is in that.
+COUNTS = {
+    "a chat": ("usage", "completion_tokens", "total_tokens", ["prompt_tokens"]),
+    "a response": ("usage", "output_tokens", "total_tokens", ["input_tokens"]),
+    "a generation": (
+        "usageMetadata",
+        "candidatesTokenCount",
+        "totalTokenCount",
+        ["promptTokenCount", "toolUsePromptTokenCount"],
+    ),
+    "a conversation": (
+        "usage",
+        "outputTokens",
+        "totalTokens",
+        ["inputTokens", "cacheReadInputTokens", "cacheWriteInputTokens"],
+    ),
+}
+
+
+@pytest.mark.parametrize("count", [-30_000, 10**30, "30000", float("nan")], ids=str)
+@pytest.mark.parametrize("of", TOTALS)
+async def test_e38_a_count_that_is_none_is_what_the_total_leaves(
+    gateway, team, provider, of, count
+):
+    target, request, document = TOTALS[of]
+    holder, output, total, inputs = COUNTS[of]
+    usage = document[holder] | {output: count}
+    usage[total] = 50 + sum(usage.get(name, 0) for name in inputs)
+    provider.will(saying(json.dumps(document | {holder: usage}).encode()))
+    assert (await gateway.post(target, request, team)).status == 200
+    entry = await gateway.entry(team)
+    assert (entry["output_tokens"], entry["usage_source"]) == (50, "estimated")
+
+
+@pytest.mark.parametrize("odd", [b'"\\ud83d"', b"NaN", b"-Infinity", b"[1e400]", b"9" * 5000])
+@pytest.mark.parametrize("of", TOTALS)
+async def test_e51_what_a_strict_parser_refuses_hides_no_usage(gateway, provider, of, odd):
+    target, request, document = TOTALS[of]
+    plain = json.dumps(document).encode()
+    amounts = []
+    for body in (plain, plain[:-1] + b', "odd": %b}' % odd, plain + b"\n\0"):
+        team = await gateway.make_team()
+        provider.will(saying(body))
+        answer = await gateway.post(target, request, team)
+        assert answer.body == body
+        entry = await gateway.entry(team)
+        amounts.append((entry["amount_usd"], entry["usage_source"]))
+    assert len(set(amounts)) == 1
+    assert amounts[0][1] == "exact"
+
+
+@pytest.mark.parametrize("odd", [b'"\\ud83d"', b"NaN", b"[1e400]"])
+async def test_e51_the_same_in_a_stream(gateway, team, provider, odd):
+    events = [
+        event.replace(b'"usage":', b'"odd":%b,"usage":' % odd) for event in OPENAI_STREAM.events
+    ]
+    assert events != OPENAI_STREAM.events
+    provider.will(replace(playing(OPENAI_STREAM), pieces=tuple(events)))
+    asks = ', "stream_options": {"include_usage": true}'
+    await gateway.post(CHAT, chat_body(asks, stream=True), team)
+    entry = await gateway.entry(team)
+    assert (entry["amount_usd"], entry["usage_source"]) == (OPENAI_STREAM.amount_usd, "exact")
 
 
 async def test_e40_tokens_of_a_tokeniser_are_text(gateway, team, provider):
