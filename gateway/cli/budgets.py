@@ -7,15 +7,8 @@ import asyncpg
 import click
 
 from gateway.cli.amounts import AMOUNT, CAP_OR_NONE
-from gateway.cli.session import (
-    CommandError,
-    Row,
-    json_option,
-    print_json,
-    print_rows,
-    query,
-    team_id_of,
-)
+from gateway.cli.printing import print_json, print_rows, say
+from gateway.cli.session import CommandError, Row, json_option, query, team_id_of
 from gateway.domain.budget import Enforcement
 
 _SET = """
@@ -78,7 +71,7 @@ def set_budget(
         print_json({"team": team_name, "cap_usd": cap_usd})
     else:
         shown = "no cap" if cap_usd is None else f"a cap of ${cap_usd:f} a month"
-        click.echo(f"{team_name}: {shown}")
+        say(f"{team_name}: {shown}")
 
 
 @budget.command("show")

@@ -1,11 +1,10 @@
 """`gateway migrate` and `gateway database`."""
 
-import sys
-
 import click
 
+from gateway.cli.printing import print_json, say
 from gateway.cli.session import database as open_database
-from gateway.cli.session import json_option, print_json, server, upgrade_with_prices
+from gateway.cli.session import json_option, server, upgrade_with_prices
 
 
 @click.command()
@@ -17,7 +16,7 @@ def migrate(as_json: bool) -> None:
     if as_json:
         print_json({"migrated": True})
     else:
-        click.echo("The schema is current.")
+        say("The schema is current.")
 
 
 @click.group()
@@ -36,4 +35,4 @@ def show_url(as_json: bool) -> None:
         if as_json:
             print_json({"url": address})
         else:
-            sys.stdout.write(f"{address}\n")
+            say(address)

@@ -7,7 +7,8 @@ import click
 
 from gateway.cli.doctor_checks import Check, configured, fixed, reached
 from gateway.cli.doctor_database import checked_database
-from gateway.cli.session import json_option, print_json, print_rows, server
+from gateway.cli.printing import print_json, print_rows
+from gateway.cli.session import json_option, server
 from gateway.config import Config, DatabaseConfig
 from gateway.domain.errors import ConfigError
 from gateway.postgres.embedded import EmbeddedPostgresError

@@ -6,15 +6,8 @@ import asyncpg
 import click
 
 from gateway.auth.keys import hash_key, new_key, prefix_of
-from gateway.cli.session import (
-    CommandError,
-    Row,
-    json_option,
-    print_json,
-    print_rows,
-    query,
-    team_id_of,
-)
+from gateway.cli.printing import print_json, print_rows, say
+from gateway.cli.session import CommandError, Row, json_option, query, team_id_of
 
 
 @click.group()
@@ -64,21 +57,24 @@ def create(
 ) -> None:
     """Make a key and print it, alone and once."""
 
-    async def work(connection: asyncpg.Connection) -> str:
+    async def work(connection: asyncpg.Connection) -> None:
         team_id = await team_id_of(connection, team_name)
-        return await insert_key(
-            connection,
-            team_id=team_id,
-            label=label,
-            may_override=may_override_budget,
-            allowed_models=models or None,
-        )
+        # A key whose text could not be printed would be lost: nobody keeps it.
+        async with connection.transaction():
+            text = await insert_key(
+                connection,
+                team_id=team_id,
+                label=label,
+                may_override=may_override_budget,
+                allowed_models=models or None,
+            )
+            if as_json:
+                shown = {"key": text, "prefix": prefix_of(text), "team": team_name, "label": label}
+                print_json(shown)
+            else:
+                say(text)
 
-    text = query(work)
-    if as_json:
-        print_json({"key": text, "prefix": prefix_of(text), "team": team_name, "label": label})
-    else:
-        click.echo(text)
+    query(work)
 
 
 @key.command("list")
@@ -128,4 +124,4 @@ def revoke(prefix: str, as_json: bool) -> None:
     if as_json:
         print_json({"prefix": prefix, "revoked": True})
     else:
-        click.echo(f"revoked {prefix}")
+        say(f"revoked {prefix}")

@@ -11,7 +11,8 @@ from rich.progress import Progress as RichProgress
 from gateway.cli.amounts import MONTH
 from gateway.cli.ledger_adjust import adjust
 from gateway.cli.ledger_export import export
-from gateway.cli.session import json_option, print_json, print_rows, query
+from gateway.cli.printing import print_json, print_rows, say
+from gateway.cli.session import json_option, query
 from gateway.reports.verify import Verification
 from gateway.reports.verify import verify as verify_ledger
 
@@ -47,7 +48,7 @@ def verify(context: click.Context, month: date | None, as_json: bool) -> None:
         print_rows(result.differences, as_json=False, empty="Rows and totals agree.")
         print_rows(result.altered_months, as_json=False, empty="Closed months are as they were.")
         print_rows(result.dead_letters, as_json=False, empty="No dead letters.")
-        click.echo(
+        say(
             f"{result.entries} entries in {result.accounts} accounts of team and month, "
             f"{result.closed_months} closed months"
         )

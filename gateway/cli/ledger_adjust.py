@@ -9,7 +9,8 @@ import click
 
 from gateway.cli.amounts import AMOUNT, MONTH
 from gateway.cli.corrections import Correction, post_correction
-from gateway.cli.session import json_option, print_json, query, team_id_of
+from gateway.cli.printing import print_json, say
+from gateway.cli.session import json_option, query, team_id_of
 from gateway.domain.clock import SystemClock, month_of
 from gateway.domain.ids import new_uuid
 
@@ -71,6 +72,4 @@ def adjust(
         )
     else:
         verb = "booked" if is_new else "was booked before"
-        click.echo(
-            f"{entry_type} {entry_id} of {amount:f} USD {verb}: {team_name} {posted_month:%Y-%m}"
-        )
+        say(f"{entry_type} {entry_id} of {amount:f} USD {verb}: {team_name} {posted_month:%Y-%m}")

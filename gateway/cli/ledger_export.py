@@ -2,24 +2,21 @@
 
 from datetime import date
 from pathlib import Path
-from typing import IO, Literal, Protocol
+from typing import Literal
 
 import asyncpg
 import click
 import orjson
 
 from gateway.cli.amounts import MONTH
-from gateway.cli.outputs import Advance, opened, output_option, progress
+from gateway.cli.outputs import Advance, Sink, opened, output_option, progress
 from gateway.cli.parquet import ENTRY_TYPES, ParquetFile
-from gateway.cli.session import json_option, plain, print_json, query
+from gateway.cli.printing import plain, print_json, say
+from gateway.cli.session import json_option, query
 from gateway.postgres.connection import Connection
-from gateway.reports.export import ExportView, copy_csv, entry_batches, entry_columns, entry_count
+from gateway.reports.export import ExportView, copy_csv, entry_columns, entry_count, row_batches
 
 _Format = Literal["csv", "parquet", "focus"]
-
-
-class _Sink(Protocol):
-    def write(self, data: bytes, /) -> object: ...
 
 
 @click.command("export")
@@ -36,9 +33,11 @@ class _Sink(Protocol):
 def export(month: date, output_format: _Format, output: Path | None, as_json: bool) -> None:
     """Stream a month's rows; memory does not grow with them.
 
-    With --json, what was written as JSON; without --output, the entries themselves as JSON.
+    With --json, what was written as JSON; without --output, the rows themselves as JSON, those of
+    focus in its columns.
     """
     is_json = as_json and output is None
+    view: ExportView = "focus" if output_format == "focus" else "entries"
 
     async def work(connection: asyncpg.Connection) -> int:
         total = await entry_count(connection, month=month)
@@ -47,10 +46,9 @@ def export(month: date, output_format: _Format, output: Path | None, as_json: bo
             progress(f"{month:%Y-%m}", total) as advance,
         ):
             if is_json:
-                return await _write_json(connection, stream, advance, month)
+                return await _write_json(connection, view, stream, advance, month)
             if output_format == "parquet":
                 return await _write_parquet(connection, stream, advance, month)
-            view: ExportView = "focus" if output_format == "focus" else "entries"
             return await _write_csv(connection, view, stream, advance, month)
 
     rows = query(work)
@@ -66,11 +64,11 @@ def export(month: date, output_format: _Format, output: Path | None, as_json: bo
             }
         )
     else:
-        click.echo(f"{rows} rows of {month:%Y-%m} in {output}")
+        say(f"{rows} rows of {month:%Y-%m} in {output}")
 
 
 async def _write_csv(
-    connection: Connection, view: ExportView, stream: _Sink, advance: Advance, month: date
+    connection: Connection, view: ExportView, stream: Sink, advance: Advance, month: date
 ) -> int:
     async def write(data: bytes) -> None:
         stream.write(data)
@@ -80,18 +78,18 @@ async def _write_csv(
 
 
 async def _write_parquet(
-    connection: Connection, stream: IO[bytes], advance: Advance, month: date
+    connection: Connection, stream: Sink, advance: Advance, month: date
 ) -> int:
     with ParquetFile(stream, await entry_columns(connection), ENTRY_TYPES) as file:
         return await _write_csv(connection, "entries", file, advance, month)
 
 
 async def _write_json(
-    connection: Connection, stream: IO[bytes], advance: Advance, month: date
+    connection: Connection, view: ExportView, stream: Sink, advance: Advance, month: date
 ) -> int:
     count = 0
     stream.write(b"[")
-    async for rows in entry_batches(connection, month=month):
+    async for rows in row_batches(connection, view, month=month):
         for row in rows:
             stream.write(b",\n" if count else b"\n")
             stream.write(orjson.dumps(plain(dict(row))))

@@ -2,14 +2,15 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from gateway.cli.printing import STANDARD_OUTPUT, written
 from gateway.cli.session import CommandError
 
 output_option = click.option(
@@ -20,27 +21,58 @@ output_option = click.option(
 )
 
 
+class Sink(Protocol):
+    """Where bytes go."""
+
+    def write(self, data: bytes, /) -> object: ...
+
+
+class Output:
+    """A binary stream whose errors say that it is the output which cannot be written."""
+
+    def __init__(self, stream: IO[bytes], name: str) -> None:
+        self._stream = stream
+        self._name = name
+        self.closed = False
+        """What the library that writes Parquet asks before it writes."""
+
+    def write(self, data: bytes) -> int:
+        with written(self._name):
+            return self._stream.write(data)
+
+    def flush(self) -> None:
+        with written(self._name):
+            self._stream.flush()
+
+
 @contextmanager
-def opened(output: Path | None, *, is_binary: bool) -> Iterator[IO[bytes]]:
+def opened(output: Path | None, *, is_binary: bool) -> Iterator[Output]:
     """A binary stream; a file gets its name at the end, so that half of one is never taken for it.
 
     Raises:
-        CommandError: bytes would go to a terminal, or the file cannot be written.
+        CommandError: bytes would go to a terminal, or the output cannot be written.
     """
     if output is None:
         if is_binary and sys.stdout.isatty():
             raise CommandError("this format is not text: add --output FILE, or pipe it", status=2)
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
+        stdout = Output(sys.stdout.buffer, STANDARD_OUTPUT)
+        yield stdout
+        stdout.flush()
         return
     partial = output.with_name(f".{output.name}.partial")
+    with written(str(output)):
+        stream = partial.open("wb")
     try:
-        with partial.open("wb") as stream:
-            yield stream
-        partial.replace(output)
-    except OSError as exc:
-        raise CommandError(f"{output} cannot be written: {exc.strerror or exc}") from exc
+        file = Output(stream, str(output))
+        yield file
+        file.flush()
+        with written(str(output)):
+            stream.close()
+            partial.replace(output)
     finally:
+        # What is still in the buffer of a full disk has been told already.
+        with suppress(OSError):
+            stream.close()
         partial.unlink(missing_ok=True)
 
 

@@ -5,8 +5,9 @@ import threading
 from collections.abc import Mapping
 from importlib import import_module
 from types import ModuleType, TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 
+from gateway.cli.outputs import Sink
 from gateway.cli.session import CommandError
 
 # What a ledger amount can need: pico-USD below the point, and more dollars than there are above.
@@ -63,7 +64,7 @@ class ParquetFile:
     what it costs as Python objects. The file is whole once the block has ended without an error.
     """
 
-    def __init__(self, stream: IO[bytes], columns: list[str], types: Mapping[str, str]) -> None:
+    def __init__(self, stream: Sink, columns: list[str], types: Mapping[str, str]) -> None:
         # Imported here: large, and of use to these commands alone.
         self._arrow = _imported("pyarrow")
         self._csv = _imported("pyarrow.csv")
@@ -109,8 +110,8 @@ class ParquetFile:
         self._thread.join()
 
     def _raise(self) -> None:
-        if isinstance(self._error, BrokenPipeError):
-            raise self._error  # Whoever reads us has enough.
+        if isinstance(self._error, BrokenPipeError | CommandError):
+            raise self._error  # Whoever reads us has enough, or the output says what is wrong.
         if self._error is not None:
             raise CommandError(f"parquet cannot be written: {self._error}") from self._error
 

@@ -6,7 +6,8 @@ import asyncpg
 import click
 
 from gateway.cli.amounts import MONTH
-from gateway.cli.session import CommandError, Row, json_option, print_json, print_rows, query
+from gateway.cli.printing import print_json, print_rows
+from gateway.cli.session import CommandError, Row, json_option, query
 
 _CLOSE = """
 SELECT to_char(month, 'YYYY-MM') AS month, status, entry_count, total_usd,

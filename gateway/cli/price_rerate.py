@@ -8,7 +8,8 @@ import click
 
 from gateway.cli.amounts import MONTH
 from gateway.cli.corrections import open_month_for, post_correction
-from gateway.cli.session import json_option, print_json, print_rows, query
+from gateway.cli.printing import print_json, print_rows, say
+from gateway.cli.session import json_option, query
 from gateway.config import providers_from_env
 from gateway.domain.clock import SystemClock
 from gateway.pricing.book import PriceBook
@@ -90,4 +91,4 @@ def _print(done: list[Rerating], *, month: date, dry_run: bool, as_json: bool) -
     print_rows(rows, as_json=False, empty=f"Nothing to re-rate in {month:%Y-%m}.")
     if rows:
         verb = "would be booked" if dry_run else "booked"
-        click.echo(f"{len(done)} adjustments {verb}, {total_usd:f} USD in all")
+        say(f"{len(done)} adjustments {verb}, {total_usd:f} USD in all")

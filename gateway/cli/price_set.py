@@ -10,7 +10,8 @@ import asyncpg
 import click
 
 from gateway.cli.amounts import INSTANT, RATE
-from gateway.cli.session import CommandError, json_option, print_json, query
+from gateway.cli.printing import print_json, say
+from gateway.cli.session import CommandError, json_option, query
 from gateway.config_settings import PROVIDERS
 from gateway.upstream.provider_table import SPECS
 
@@ -94,7 +95,7 @@ def set_price(
             }
         )
     else:
-        click.echo(
+        say(
             f"{provider} {model}: ${rates['input_usd']:f} in, ${rates['output_usd']:f} out per "
             f"million tokens from {starts_at:%Y-%m-%dT%H:%M:%SZ}"
         )

@@ -8,7 +8,8 @@ import click
 from gateway.cli.amounts import INSTANT
 from gateway.cli.price_rerate import rerate
 from gateway.cli.price_set import set_price
-from gateway.cli.session import CommandError, Row, json_option, print_json, print_rows, query
+from gateway.cli.printing import print_json, print_rows, say
+from gateway.cli.session import CommandError, Row, json_option, query
 from gateway.config import providers_from_env
 from gateway.config_settings import PROVIDERS
 from gateway.domain.clock import SystemClock
@@ -52,7 +53,7 @@ def show(model: str, provider: str | None, at: datetime | None, as_json: bool) -
         return
     print_rows(in_force, as_json=False, empty=f"No price of {model} is in force.")
     if history:
-        click.echo("\nrows of ledger.price, the newest first")
+        say("\nrows of ledger.price, the newest first")
         shown = [
             {name: value for name, value in row.items() if not name.startswith("created_")}
             for row in history

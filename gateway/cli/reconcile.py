@@ -9,7 +9,8 @@ import asyncpg
 import click
 
 from gateway.cli.amounts import MONTH, RATE
-from gateway.cli.session import CommandError, json_option, print_json, print_rows, query
+from gateway.cli.printing import print_json, print_rows, say
+from gateway.cli.session import CommandError, json_option, query
 from gateway.config import Config
 from gateway.config_settings import ADMIN_PROVIDERS
 from gateway.reports.reconcile import DayComparison, compared, ledger_days
@@ -110,7 +111,7 @@ def _print_table(
     days: Sequence[DayComparison], *, tolerance: Decimal, apart: Sequence[DayComparison]
 ) -> None:
     if not days:
-        click.echo("Neither the provider nor the ledger has anything in that month.")
+        say("Neither the provider nor the ledger has anything in that month.")
         return
     print_rows(
         [
@@ -127,4 +128,4 @@ def _print_table(
         empty="",
     )
     verdict = "agrees" if not apart else f"{len(apart)} of {len(days)} days differ"
-    click.echo(f"{verdict} (tolerance {tolerance:f} USD a day)")
+    say(f"{verdict} (tolerance {tolerance:f} USD a day)")

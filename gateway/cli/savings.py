@@ -6,7 +6,8 @@ import asyncpg
 import click
 
 from gateway.cli.amounts import MONTH
-from gateway.cli.session import json_option, print_rows, query
+from gateway.cli.printing import print_rows
+from gateway.cli.session import json_option, query
 from gateway.domain.clock import SystemClock, month_of
 from gateway.reports.savings import Saving, savings_of
 

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,8 +16,9 @@ from gateway.app.garbage import settle_garbage
 from gateway.app.listeners import CannotListenError
 from gateway.cli.demo_team import DemoKey, ensure_demo_team
 from gateway.cli.logging_setup import configure
+from gateway.cli.printing import print_json, say
 from gateway.cli.serve_workers import Serving, serve_with_workers
-from gateway.cli.session import CommandError, print_json, upgrade_with_prices
+from gateway.cli.session import CommandError, upgrade_with_prices
 from gateway.config import Config
 from gateway.postgres.embedded import EmbeddedPostgres
 from gateway.postgres.keeper import kept_alive
@@ -133,12 +133,11 @@ def _announce(now: Serving, *, key: DemoKey | None, as_json: bool) -> None:
         )
     elif key is not None:
         _print_demo(now, key)
-    sys.stdout.flush()
 
 
 def _print_demo(now: Serving, key: DemoKey) -> None:
     if key.text is None:
-        click.echo("Team demo has a key already; make another: gateway key create --team demo")
+        say("Team demo has a key already; make another: gateway key create --team demo")
         return
-    click.echo(f"Team demo, key (shown once): {key.text}\n\nTry it:\n")
-    click.echo(key.curl_line(now.url))
+    say(f"Team demo, key (shown once): {key.text}\n\nTry it:\n")
+    say(key.curl_line(now.url))

@@ -1,18 +1,13 @@
-"""What every command shares: a database to talk to, and one way to print a result."""
+"""What every command shares: a database to talk to, and an error that says what to do."""
 
 import asyncio
-import sys
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from decimal import Decimal
 from importlib import import_module
 from typing import TypeVar
 
 import asyncpg
 import click
-import orjson
-from rich.console import Console
-from rich.table import Table
 
 from gateway import config
 from gateway.postgres.connection import connect
@@ -85,55 +80,6 @@ def query(work: "Callable[[asyncpg.Connection], Awaitable[_Result]]") -> _Result
 
     with database() as url:
         return asyncio.run(run(url))
-
-
-def plain(value: object) -> object:
-    """A value as JSON has it: exact dollars as decimal strings, times in RFC 3339."""
-    if isinstance(value, Decimal):
-        return f"{value:f}"
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, Mapping):
-        return {str(name): plain(item) for name, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, bytes):
-        return [plain(item) for item in value]
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)
-
-
-def json_document(result: object) -> bytes:
-    """One JSON document, for people and programs."""
-    return orjson.dumps(plain(result), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-
-
-def print_json(result: object) -> None:
-    """One JSON document on standard output."""
-    sys.stdout.write(json_document(result).decode())
-
-
-def print_rows(rows: Sequence[Row], *, as_json: bool, empty: str) -> None:
-    """Rows as a table for people, or as JSON; `empty` is what people read where there are none."""
-    if as_json:
-        print_json([dict(row) for row in rows])
-        return
-    if not rows:
-        sys.stderr.write(f"{empty}\n")
-        return
-    table = Table(show_edge=False, header_style="bold")
-    for name, value in rows[0].items():
-        is_number = isinstance(value, int | Decimal) and not isinstance(value, bool)
-        table.add_column(name, justify="right" if is_number else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*(_cell(value) for value in row.values()))
-    width = None if sys.stdout.isatty() else 10_000
-    Console(file=sys.stdout, width=width).print(table)
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return str(plain(value))
 
 
 async def team_id_of(connection: asyncpg.Connection, name: str) -> int:

@@ -4,23 +4,15 @@ import csv
 import io
 from datetime import date
 from pathlib import Path
-from typing import IO
 
 import asyncpg
 import click
 
 from gateway.cli.amounts import MONTH
-from gateway.cli.outputs import opened, output_option
+from gateway.cli.outputs import Sink, opened, output_option
 from gateway.cli.parquet import SPEND_TYPES, ParquetFile
-from gateway.cli.session import (
-    CommandError,
-    Row,
-    json_document,
-    json_option,
-    plain,
-    print_rows,
-    query,
-)
+from gateway.cli.printing import json_document, plain, print_rows
+from gateway.cli.session import CommandError, Row, json_option, query
 from gateway.domain.clock import SystemClock, month_of
 from gateway.reports.spend import SPEND_BY, SpendBy, spend_by
 
@@ -59,7 +51,7 @@ def spend(
         _write(rows, stream, by=by, chosen_format=chosen_format)
 
 
-def _write(rows: list[Row], stream: IO[bytes], *, by: SpendBy, chosen_format: str) -> None:
+def _write(rows: list[Row], stream: Sink, *, by: SpendBy, chosen_format: str) -> None:
     columns = [by, *_COUNTS]
     if chosen_format == "json":
         stream.write(json_document([dict(row) for row in rows]))

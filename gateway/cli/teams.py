@@ -6,15 +6,8 @@ import asyncpg
 import click
 
 from gateway.cli.amounts import CAP
-from gateway.cli.session import (
-    CommandError,
-    Row,
-    json_option,
-    print_json,
-    print_rows,
-    query,
-    team_id_of,
-)
+from gateway.cli.printing import print_json, print_rows, say
+from gateway.cli.session import CommandError, Row, json_option, query, team_id_of
 
 
 @click.group()
@@ -48,7 +41,7 @@ def create(name: str, cap: Decimal | None, as_json: bool) -> None:
     if as_json:
         print_json({"team_id": team_id, "name": name, "monthly_cap_usd": cap})
     else:
-        click.echo(f"team {name} ({team_id})")
+        say(f"team {name} ({team_id})")
 
 
 @team.command("list")
@@ -83,4 +76,4 @@ def archive(name: str, as_json: bool) -> None:
     if as_json:
         print_json({"team": name, "archived": True})
     else:
-        click.echo(f"archived {name}")
+        say(f"archived {name}")

@@ -37,18 +37,40 @@ async def copy_csv(
     month: date,
     write: Callable[[bytes], Coroutine[Any, Any, None]],
 ) -> int:
-    """Send the rows as CSV with a header line, as the server itself writes it; returns how many."""
-    status = await connection.copy_from_query(
-        _STATEMENTS[view], month, output=write, format="csv", header=True
-    )
+    """Send the rows as CSV with a header line, as the server itself writes it; returns how many.
+
+    An error of `write` is raised and ends the connection: what is on its way is of no use.
+    """
+    failed: list[Exception] = []
+
+    async def output(data: bytes) -> None:
+        # Raised in here, an error would leave the driver waiting for ever.
+        try:
+            if not failed:
+                await write(data)
+        except Exception as exc:  # noqa: BLE001 - raised again below.
+            failed.append(exc)
+            connection.terminate()
+
+    status = ""
+    try:
+        status = await connection.copy_from_query(
+            _STATEMENTS[view], month, output=output, format="csv", header=True
+        )
+    except Exception:
+        # Of a connection that we have ended ourselves the driver says one thing or another.
+        if not failed:
+            raise
+    if failed:
+        raise failed[0]
     return int(status.rpartition(" ")[2])
 
 
-async def entry_batches(
-    connection: Connection, *, month: date
+async def row_batches(
+    connection: Connection, view: ExportView, *, month: date
 ) -> AsyncIterator[list[asyncpg.Record]]:
-    """The entries in batches out of a cursor of the server, all of the snapshot it opened with."""
+    """The rows in batches out of a cursor of the server, all of the snapshot it opened with."""
     async with connection.transaction(readonly=True):
-        cursor = await connection.cursor(_STATEMENTS["entries"], month)
+        cursor = await connection.cursor(_STATEMENTS[view], month)
         while rows := await cursor.fetch(ROWS_A_BATCH):
             yield rows
