@@ -153,6 +153,24 @@ def test_a_migration_that_fails_leaves_the_schema_as_it_was(site, empty_database
     assert "0999" not in {row["version_num"] for row in heads}
 
 
+def test_a_file_for_a_migration_of_the_sites_is_made_in_the_houses_format(
+    site, checkout, empty_database_url
+):
+    made = run(
+        *("alembic", "revision", "--head", "caps1", "--version-path", "migrations/site"),
+        *("-m", "caps of December"),
+        cwd=site,
+    )
+    assert made.returncode == 0, made.stderr
+    (path,) = (site / "migrations/site").glob("*_caps_of_december.py")
+    for check in (("format", "--check"), ("check",)):
+        config = str(checkout / "pyproject.toml")
+        tidy = run("ruff", *check, "--config", config, str(path), cwd=site)
+        assert tidy.returncode == 0, tidy.stdout
+    done = run("alembic", "upgrade", "heads", cwd=site, GATEWAY_DATABASE_URL=empty_database_url)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_sql_of_all_migrations_can_be_printed_for_an_administrator(checkout):
     config = Config(checkout / "alembic.ini")
     assert config.get_main_option("script_location")
