@@ -1,4 +1,4 @@
-"""Estimates, where a provider's own counts are missing: never zero, never below what was seen."""
+"""Estimates, where a provider's own counts are missing: never zero, never above the worst case."""
 
 from collections.abc import Sequence
 
@@ -28,15 +28,14 @@ def tokens_of_text(text_bytes: int) -> int:
 
 
 def estimated_output_tokens(facts: RequestFacts, seen_tokens: int) -> int:
-    """What was seen of the output, also above a limit: a provider need not have heeded it.
+    """What was seen of the output, within what the request allowed.
 
     A stream of which nothing was seen may have written a token; an answer that is not streamed
-    has been written whole before anything is seen of it. Those stay within what was allowed.
+    has been written whole before anything is seen of it.
     """
-    if seen_tokens > 0:
-        return seen_tokens
-    unseen_tokens = 1 if facts.is_streaming else _OUTPUT_TOKENS_UNSEEN
-    return min(unseen_tokens, output_tokens_worst(facts))
+    if seen_tokens <= 0:
+        seen_tokens = 1 if facts.is_streaming else _OUTPUT_TOKENS_UNSEEN
+    return min(seen_tokens, output_tokens_worst(facts))
 
 
 def output_tokens_worst(facts: RequestFacts) -> int:
