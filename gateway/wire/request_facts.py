@@ -113,18 +113,29 @@ def _of_path(target: RequestTarget, model: str, body: bytes) -> RequestFacts:
         body_bytes=len(body),
         max_output_tokens=limit,
         choice_count=(largest(document, _GEMINI_CHOICES, _CHOICES_MAX) or 1) if is_gemini else 1,
-        service_tier=target.service_tier or _tier(document),
+        service_tier=target.service_tier or _tier(document, is_gemini=is_gemini),
         speed=None if is_gemini else target.latency or bedrock.latency(document),
         cache_ttls=() if is_gemini else breakpoints(members, body) or _cache_points(body),
     )
 
 
-def _tier(document: Mapping[str, Any]) -> str | None:
-    """`serviceTier` as Gemini has it, a string; as Bedrock has it, an object with a type."""
-    tier = document.get("serviceTier", document.get("service_tier"))
-    if isinstance(tier, dict):
+def _tier(document: Mapping[str, Any], *, is_gemini: bool) -> str | None:
+    """The tier under either spelling of its name; Google's parser takes both."""
+    tier = _tier_under("serviceTier", document, is_gemini=is_gemini)
+    other = _tier_under("service_tier", document, is_gemini=is_gemini)
+    if tier is not None and other is not None and tier != other:
+        raise InvalidRequestError("`serviceTier` and `service_tier` differ: send one of them.")
+    return other if tier is None else tier
+
+
+def _tier_under(name: str, document: Mapping[str, Any], *, is_gemini: bool) -> str | None:
+    """Gemini has it as a string; Bedrock as that, or as an object with a type."""
+    tier = document.get(name)
+    if isinstance(tier, dict) and not is_gemini:
         tier = tier.get("type")
-    return tier if isinstance(tier, str) else None
+    if tier is not None and type(tier) is not str:
+        raise InvalidRequestError(f"`{name}` must be a string.")
+    return tier
 
 
 def _cache_points(body: bytes) -> tuple[str, ...]:

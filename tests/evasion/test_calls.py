@@ -16,6 +16,7 @@ from tests.fakes.dialects import (
     RESPONSE_STREAM,
     converse_frames,
     encoded,
+    gemini_request,
     response,
     streamed,
     whole,
@@ -174,6 +175,38 @@ async def test_e20_a_tier_in_bedrocks_headers_counts_like_one_in_a_body(
     await gateway.post(INVOKE.target, INVOKE.request, team, [header])
     assert provider.requests[0].header(header[0]) == header[1]
     assert (await gateway.entry(team))["amount_usd"] > INVOKE.amount_usd
+
+
+@pytest.mark.parametrize(
+    "tiers",
+    [
+        {"serviceTier": "standard", "service_tier": "priority"},
+        {"serviceTier": "flex", "service_tier": "standard"},
+        {"serviceTier": "", "service_tier": "priority"},
+        {"serviceTier": 3},
+        {"service_tier": ["priority"]},
+        {"serviceTier": {"type": "priority"}},
+    ],
+)
+async def test_e20_a_tier_of_geminis_that_has_two_readings_is_refused(gateway, payer, tiers):
+    answer = await gateway.post(GENERATION.target, gemini_request(**tiers), payer)
+    assert answer.status == 400, answer.body
+    assert gateway.provider.requests == []
+
+
+@pytest.mark.parametrize(
+    "tiers",
+    [
+        {"service_tier": "priority"},
+        {"serviceTier": None, "service_tier": "priority"},
+        {"serviceTier": "priority", "service_tier": None},
+        {"serviceTier": "priority", "service_tier": "priority"},
+    ],
+)
+async def test_e20_a_tier_of_geminis_counts_under_either_name(gateway, team, provider, tiers):
+    provider.will(GENERATION.answer)
+    await gateway.post(GENERATION.target, gemini_request(**tiers), team)
+    assert (await gateway.entry(team))["amount_usd"] > GENERATION.amount_usd
 
 
 async def test_e21_fast_mode_is_priced_as_fast(gateway, team):

@@ -210,12 +210,33 @@ def test_candidates_of_gemini_are_choices(name: str) -> None:
         ({"serviceTier": "priority"}, "priority"),
         ({"service_tier": "flex"}, "flex"),
         ({"serviceTier": {"type": "priority"}}, "priority"),
-        ({"serviceTier": 5}, None),
+        ({"serviceTier": None, "service_tier": "priority"}, "priority"),
+        ({"serviceTier": "priority", "service_tier": None}, "priority"),
+        ({"serviceTier": "flex", "service_tier": "flex"}, "flex"),
+        ({"serviceTier": {}}, None),
         ({}, None),
     ],
 )
 def test_a_tier_is_read_in_each_shape(body: object, tier: str | None) -> None:
     assert facts(Dialect.BEDROCK, body).service_tier == tier
+
+
+@pytest.mark.parametrize(
+    ("dialect", "body"),
+    [
+        (Dialect.GEMINI, {"serviceTier": 3}),
+        (Dialect.GEMINI, {"serviceTier": {"type": "priority"}}),
+        (Dialect.GEMINI, {"service_tier": ["priority"]}),
+        (Dialect.GEMINI, {"serviceTier": "standard", "service_tier": "priority"}),
+        (Dialect.GEMINI, {"serviceTier": "", "service_tier": "priority"}),
+        (Dialect.BEDROCK, {"serviceTier": 3}),
+        (Dialect.BEDROCK, {"serviceTier": {"type": 3}}),
+        (Dialect.BEDROCK, {"serviceTier": {"type": "flex"}, "service_tier": "priority"}),
+    ],
+)
+def test_a_tier_of_two_readings_is_refused(dialect: Dialect, body: object) -> None:
+    with pytest.raises(InvalidRequestError, match=r"differ|string"):
+        facts(dialect, body)
 
 
 def test_what_the_headers_ask_for_counts_before_the_body() -> None:
