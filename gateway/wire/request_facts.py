@@ -56,6 +56,7 @@ _BEDROCK_NAMES = BudgetNames(
         ("serviceTier", "type"),
         ("service_tier", "type"),
         ("performanceConfig", "latency"),
+        ("tools",),
     ]
 )
 

@@ -43,6 +43,8 @@ BODY_NAMES = BudgetNames(
         ("service_tier",),
         ("speed",),
         ("inference_geo",),
+        ("prompt",),
+        ("tools",),
     ]
 )
 

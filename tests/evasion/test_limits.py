@@ -118,7 +118,7 @@ async def test_e51_what_was_seen_is_charged_whatever_the_limit_said(
     assert entry["output_tokens"] >= 9 * len(WORDS) // 4
 
 
-# E5 in the dialects that name their model in the path.
+# E5 in the dialects that name their model in the path, and for what multiplies an answer.
 
 TWICE = {
     "a limit of Gemini's": (
@@ -140,6 +140,14 @@ TWICE = {
     "a tier of Gemini's": (
         GENERATION.target,
         b'{"contents":[],"serviceTier":"priority","serviceTier":"flex"}',
+    ),
+    "prompts that are answered each": (
+        "/v1/completions",
+        b'{"model":"gpt-3.5-turbo-instruct","prompt":["a","b","c"],"prompt":"a"}',
+    ),
+    "tools": (
+        "/v1/responses",
+        b'{"model":"gpt-5","input":"x","tools":[{"type":"image_generation"}],"tools":[]}',
     ),
     "a limit of Claude's": (INVOKE.target, b'{"messages":[],"max_tokens":60000,"max_tokens":1}'),
     "a limit of gpt-oss": (

@@ -167,6 +167,7 @@ def test_a_limit_of_another_kind_is_refused(value: object) -> None:
         (Dialect.BEDROCK, '{"inferenceConfig":{"maxTokens":9},"x":1,"inferenceConfig":{}}'),
         (Dialect.BEDROCK, '{"performanceConfig":{"latency":"optimized","latency":"standard"}}'),
         (Dialect.BEDROCK, '{"serviceTier":{"type":"priority","type":"flex"}}'),
+        (Dialect.BEDROCK, '{"tools":[],"tools":[{"type":"advisor_20260301"}]}'),
     ],
 )
 def test_a_name_that_stands_there_twice_is_refused(dialect: Dialect, body: str) -> None:
