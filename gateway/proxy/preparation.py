@@ -33,6 +33,7 @@ from gateway.wire.cache_breakpoints import UNKNOWN_TTLS
 from gateway.wire.multipart import without_model_prefix
 from gateway.wire.request_body import read_request
 from gateway.wire.request_facts import RequestTarget, read_facts
+from gateway.wire.tool_models import models_of_tools
 
 BEDROCK = "bedrock"
 # By their references of chat completions; DeepSeek ignores it in silence, Mistral refuses it, and
@@ -102,11 +103,7 @@ class Preparation:
             latency=_bedrock_header(call, "x-amzn-bedrock-performanceconfig-latency"),
         )
         facts = read_facts(target, call.body)
-        for model in (facts.model, *facts.also_models):
-            if not call.principal.may_call(model):
-                raise PermissionDeniedError(
-                    f"This key may not call {model!r}: `GET /v1/models` lists what it may."
-                )
+        _refuse_other_models(call, facts)
         destination = self._destination(call, facts)
         if facts.limit_needs_host and destination.provider.name not in _HEEDS_MAX_COMPLETION_TOKENS:
             facts = replace(facts, max_output_tokens=None)
@@ -263,6 +260,20 @@ class Preparation:
             team_setting=admission.save_mode,
             wants_save_mode_by_budget=admission.wants_save_mode,
         )
+
+
+def _refuse_other_models(call: Call, facts: RequestFacts) -> None:
+    """A key that may call some models alone may not have others answer, advise or draw either."""
+    if call.principal.allowed_models is None:
+        return
+    models = (facts.model, *facts.also_models)
+    if call.dialect is not Dialect.OPENAI_TRANSCRIPTIONS:
+        models += models_of_tools(call.body)
+    for model in models:
+        if not call.principal.may_call(model):
+            raise PermissionDeniedError(
+                f"This key may not call {model!r}: `GET /v1/models` lists what it may."
+            )
 
 
 def _bedrock_header(call: Call, name: str) -> str | None:
