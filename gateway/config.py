@@ -16,7 +16,7 @@ from gateway.config_parts import (
     Secret,
     UpstreamEntry,
 )
-from gateway.config_reader import Reader
+from gateway.config_reader import Reader, is_database_url
 from gateway.config_settings import ADMIN_PROVIDERS, PROVIDERS
 from gateway.config_upstreams import upstreams_from_file
 
@@ -128,6 +128,9 @@ def database_from_env(environ: Mapping[str, str] | None = None) -> DatabaseConfi
     """
     reader = Reader(os.environ if environ is None else environ)
     database = _database(reader)
+    if reader.problems:
+        # Whoever has to mend one wants to know of all.
+        Config.from_env(reader.environ)
     reader.finish()
     return database
 
@@ -153,6 +156,11 @@ def _database(reader: Reader) -> DatabaseConfig:
     url = reader.secret("GATEWAY_DATABASE_URL")
     if url is not None and not url.value.startswith(("postgresql://", "postgres://")):
         reader.problems.append("GATEWAY_DATABASE_URL: must start with postgresql://")
+    elif url is not None and not is_database_url(url.value):
+        reader.problems.append(
+            "GATEWAY_DATABASE_URL: not a URL; write / : @ ? # % in a password as %2F %3A %40 "
+            "%3F %23 %25"
+        )
     return DatabaseConfig(
         url=url,
         data_dir=Path(reader.text("GATEWAY_DATA_DIR")).absolute(),

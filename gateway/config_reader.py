@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from gateway.config_parts import Secret
 from gateway.config_settings import KNOWN_NAMES, SETTINGS
@@ -20,6 +20,22 @@ _SECRETS = {setting.name for setting in SETTINGS if setting.is_secret}
 _PORT_MAX = 65535
 _Chosen = TypeVar("_Chosen", bound=str)
 _Value = TypeVar("_Value")
+
+
+# One of the hosts of a database's URL, with its port.
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^:\[\]]*)(:[0-9]*)?")
+
+
+def is_database_url(text: str) -> bool:
+    """Whether the driver can take the URL apart; what it says of one that it cannot is secret."""
+    try:
+        parts = urlsplit(text)
+        options = dict(parse_qsl(parts.query, strict_parsing=True)) if parts.query else {}
+    except ValueError:
+        return False
+    hosts = parts.netloc.rpartition("@")[2].split(",")
+    ports = options.get("port", "").split(",")
+    return all(map(_HOST.fullmatch, hosts)) and all(p.isdecimal() or not p for p in ports)
 
 
 class Reader:

@@ -1,10 +1,11 @@
 """What `gateway doctor` asks the database: schema, partitions ahead, clock, prices, letters."""
 
+from gateway.cli.database_words import told
 from gateway.cli.doctor_checks import Check
 from gateway.domain.clock import SystemClock
 from gateway.postgres.connection import Connection, connect
 from gateway.postgres.errors import INFRASTRUCTURE_ERRORS
-from gateway.postgres.migrate import schema_is_current
+from gateway.postgres.migrate import UnknownRevisionError, schema_is_current
 
 _SKEW_S_MAX = 1.0
 _FACTS = """
@@ -26,18 +27,17 @@ SELECT to_regclass('ledger.ledger_entry_'
 async def checked_database(url: str, *, is_embedded: bool) -> list[Check]:
     """All checks of a database that can be reached, or the one that says why it cannot."""
     try:
-        is_current = await schema_is_current(url)
+        is_current, unknown = await _schema_is_current(url)
         connection = await connect(url, application_name="gateway-doctor")
         try:
             checks = await _server(connection, is_embedded=is_embedded)
-            checks.append(_schema(is_current=is_current, is_embedded=is_embedded))
+            checks.append(unknown or _schema(is_current=is_current, is_embedded=is_embedded))
             if is_current:
                 checks += await _ledger(connection)
         finally:
             await connection.close()
     except INFRASTRUCTURE_ERRORS as exc:
-        detail = f"no answer ({type(exc).__name__}): check GATEWAY_DATABASE_URL and the server"
-        return [Check(name="database", state="fail", detail=detail)]
+        return [Check(name="database", state="fail", detail=told(exc)[0])]
     return checks
 
 
@@ -70,6 +70,14 @@ async def _server(connection: Connection, *, is_embedded: bool) -> list[Check]:
             + ("" if skew_s <= _SKEW_S_MAX else ": months would begin apart; synchronise both"),
         ),
     ]
+
+
+async def _schema_is_current(url: str) -> tuple[bool, Check | None]:
+    """And, of a database that is ahead of this release, what is to be said of that."""
+    try:
+        return await schema_is_current(url), None
+    except UnknownRevisionError as exc:
+        return False, Check(name="schema", state="fail", detail=str(exc))
 
 
 def _schema(*, is_current: bool, is_embedded: bool) -> Check:

@@ -8,20 +8,21 @@ import asyncpg
 import click
 
 from gateway import __version__
+from gateway.cli.database_words import FAILURE_STATUS, USAGE_STATUS, told
 from gateway.cli.lazy_group import LazyGroup
 from gateway.cli.session import CommandError
 from gateway.domain.errors import ConfigError
 from gateway.postgres.embedded import EmbeddedPostgresError
 from gateway.postgres.errors import INFRASTRUCTURE_ERRORS
+from gateway.postgres.migrate import UnknownRevisionError
 
-USAGE_STATUS = 2
-FAILURE_STATUS = 1
 _INTERRUPTED_STATUS = 130
 _EXPECTED_ERRORS: tuple[type[Exception], ...] = (
     click.UsageError,
     CommandError,
     ConfigError,
     EmbeddedPostgresError,
+    UnknownRevisionError,
     asyncpg.PostgresError,
     *INFRASTRUCTURE_ERRORS,
 )
@@ -70,7 +71,7 @@ def run(arguments: Sequence[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
-def _explained(error: BaseException) -> tuple[str, int]:
+def _explained(error: Exception) -> tuple[str, int]:
     """What to tell the user, and the exit status."""
     match error:
         case click.UsageError():
@@ -79,20 +80,17 @@ def _explained(error: BaseException) -> tuple[str, int]:
             return str(error), error.status
         case ConfigError():
             return "\n".join(error.problems), USAGE_STATUS
+        case UnknownRevisionError():
+            return str(error), FAILURE_STATUS
         case EmbeddedPostgresError():
             return f"the embedded PostgreSQL: {error}", FAILURE_STATUS
-        case asyncpg.PostgresError() if not isinstance(error, INFRASTRUCTURE_ERRORS):
-            return f"the database refused: {error}", FAILURE_STATUS
         case _:
-            return (
-                f"the database does not answer ({type(error).__name__}): "
-                "check GATEWAY_DATABASE_URL and that the server runs"
-            ), FAILURE_STATUS
+            return told(error)
 
 
 def _one_line(error: click.UsageError) -> str:
     """A group without a command has its whole help for a message: its commands are enough."""
-    message = error.format_message().replace("\n", " ")
+    message = " ".join(error.format_message().split())
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         command = error.ctx.command
         names = command.list_commands(error.ctx) if isinstance(command, click.Group) else []

@@ -5,6 +5,7 @@ import pytest
 
 from gateway.postgres.connection import connect
 from gateway.postgres.migrate import schema_is_current, upgrade
+from tests.fakes.command import gateways
 
 
 async def count(url: str, statement: str) -> int:
@@ -76,3 +77,29 @@ async def test_an_upgrade_leaves_no_session_behind(empty_database_url: str) -> N
 def test_an_upgrade_of_a_database_that_is_not_there_raises() -> None:
     with pytest.raises(OSError):
         upgrade("postgresql://gateway@/gateway?host=%2Fno-such-directory&port=5432")
+
+
+@pytest.mark.parametrize(
+    ("revision", "said"),
+    [("0999", "newer than this release"), ("caps1", "migrations/site")],
+    ids=["product", "site"],
+)
+async def test_a_database_that_is_ahead_is_named_as_such_by_every_command(
+    database_url: str, revision: str, said: str
+) -> None:
+    await count(
+        database_url,
+        f"WITH new AS (INSERT INTO alembic_version VALUES ('{revision}') RETURNING 1)"
+        " SELECT count(*) FROM new",
+    )
+
+    migrated, listed, served, checked = await gateways(
+        "migrate", "team list", "serve --port 0", "doctor", GATEWAY_DATABASE_URL=database_url
+    )
+
+    for refused in (migrated, listed, served):
+        assert (refused.status, len(refused.lines)) == (1, 1)
+        assert revision in refused.stderr
+        assert said in refused.stderr
+    assert checked.status == 1
+    assert revision in checked.stdout.decode()
