@@ -31,6 +31,8 @@ class AnthropicReading:
         self._usage: dict[str, object] = {}
         self._usage_text = b""
         self._is_final = False
+        self._has_output_count = False
+        """Some count of the output is not the placeholder that opens a stream."""
         self._model: str | None = None
         self._id: str | None = None
         self._stop_reason: str | None = None
@@ -46,6 +48,9 @@ class AnthropicReading:
         elif kind == "message_delta":
             usage = member(document, "usage")
             self._take_usage(usage, data)
+            self._has_output_count = (
+                self._has_output_count or usage.get("output_tokens") is not None
+            )
             self._take_stop(member(document, "delta"))
             self._is_final = bool(usage) and self._stop_reason is not None
         elif kind == "message_stop":
@@ -62,7 +67,9 @@ class AnthropicReading:
         self.is_ended = True
         if document.get("type") == "error":
             self._take_error(document)
-        self._take_usage(member(document, "usage"), data)
+        usage = member(document, "usage")
+        self._take_usage(usage, data)
+        self._has_output_count = usage.get("output_tokens") is not None
         self._take_names(document)
         self._take_stop(document)
         self._declines = anthropic_declines.declines_in(document)
@@ -100,11 +107,15 @@ class AnthropicReading:
         )
         source = UsageSource.EXACT if cost_pico_usd is None else UsageSource.PROVIDER_REPORTED
         is_failed = self._error_type is not None and not self.usage_count and seen.is_nothing
+        is_half = seen.has_content and (
+            not self._has_output_count or self._usage.get("input_tokens") is None
+        )
         if is_failed:
             parts, has_gap = NOTHING, False
-        if has_gap:
-            parts = completed_parts(parts, self._facts, seen.output_tokens())
-        if has_gap or not is_certain or anthropic.is_redeemed(self._usage):
+        elif has_gap or is_half:
+            is_kept = self._has_output_count and not has_gap
+            parts = completed_parts(parts, self._facts, None if is_kept else seen.output_tokens())
+        if has_gap or is_half or not is_certain or anthropic.is_redeemed(self._usage):
             source = UsageSource.ESTIMATED
         return Measurement(
             parts=parts,

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing_extensions import override
 
 from gateway.domain.request import RequestFacts
-from gateway.domain.usage import Measurement, PriceSelectors, UsageSource
+from gateway.domain.usage import Measurement, PriceSelectors, UsagePart, UsageSource
 from gateway.meter.bedrock_reading import BedrockReading
 from gateway.meter.body import BODY_BYTES_MAX
 from gateway.meter.estimate import NOTHING, completed_parts, tokens_of_text
@@ -148,8 +148,11 @@ class BedrockMeter(Meter):
             parts = NOTHING
         elif is_damaged or reader.is_doubtful or not reading.is_told or reading.error_type:
             is_gapless = False
-            seen_tokens = max(self._seen_tokens(), reading.output_by_total)
-            parts = completed_parts(parts, self._facts, seen_tokens)
+            parts = completed_parts(parts, self._facts, self._seen_tokens())
+        elif self._text_bytes and (reading.is_half or _is_nothing(parts)):
+            is_gapless = False
+            has_output = reading.has_output_count and not _is_nothing(parts)
+            parts = completed_parts(parts, self._facts, None if has_output else self._seen_tokens())
         return Measurement(
             parts=parts,
             source=(UsageSource.EXACT if is_gapless and bill.is_certain else UsageSource.ESTIMATED),
@@ -164,7 +167,8 @@ class BedrockMeter(Meter):
         )
 
     def _seen_tokens(self) -> int:
-        return max(self._deltas, tokens_of_text(self._text_bytes))
+        seen_tokens = max(self._deltas, tokens_of_text(self._text_bytes))
+        return max(seen_tokens, self._reading.output_by_total)
 
     def _take_body(self) -> None:
         body = b"".join(self._pieces)
@@ -175,6 +179,10 @@ class BedrockMeter(Meter):
         # What is cut, or is no JSON, counts as text.
         texts = _texts(body) if document else [body]
         self._text_bytes += sum(map(len, texts))
+
+
+def _is_nothing(parts: Sequence[UsagePart]) -> bool:
+    return not any(part.usage.input_tokens or part.usage.all_output_tokens for part in parts)
 
 
 def _has_facts(chunk: bytes) -> bool:

@@ -33,6 +33,7 @@ class BedrockReading:
         self.is_damaged = False
         self.has_content = False
         """Something began that a model writes; deltas with text are the meter's to count."""
+        self._has_output_count = False
         self.model: str | None = None
         self.id: str | None = None
         self.service_tier: str | None = None
@@ -52,6 +53,17 @@ class BedrockReading:
     @property
     def output_by_total(self) -> int:
         return bedrock.output_by_total(self._usage)
+
+    @property
+    def is_half(self) -> bool:
+        """Of what was read, or of what was written, there is no count."""
+        has_input = bedrock.has_input(self._usage) or bedrock.has_metrics(self._metrics)
+        return not (has_input and self.has_output_count)
+
+    @property
+    def has_output_count(self) -> bool:
+        """There is a count of the output, and not just the placeholder that opens a stream."""
+        return self._has_output_count or self._metrics.get("outputTokenCount") is not None
 
     def take_failure(self, error_type: str | None) -> None:
         """A frame without an event type is a failure, or nothing that we know."""
@@ -83,6 +95,8 @@ class BedrockReading:
         self.latency = bedrock.latency(document) or self.latency
         self.stop_reason = bedrock.stop_reason(document) or self.stop_reason
         self._stop_details = bedrock.stop_details(document) or self._stop_details
+        if document.get("type") != "message_start":
+            self._has_output_count = self._has_output_count or bedrock.has_output(usage)
         # Blocks of Converse begin and end in events of their own.
         self.has_content = self.has_content or "contentBlockIndex" in document
 

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from typing_extensions import override
 
 from gateway.domain.request import RequestFacts
-from gateway.domain.usage import Measurement, UsagePart, UsageSource
+from gateway.domain.usage import Measurement, Usage, UsagePart, UsageSource
 from gateway.meter.body import BODY_BYTES_MAX
 from gateway.meter.estimate import NOTHING, completed_parts, tokens_of_text
 from gateway.meter.protocol import Meter
@@ -22,6 +22,7 @@ from gateway.wire.sse import EventFramer, event_spans, parse_event
 _CHUNK_BYTES_MAX = 16 << 20
 # Names as they stand between quotes; inside a text their quotes would be escaped.
 _USAGE, _COUNT = b'"usageMetadata"', b'"promptTokenCount"'
+_OUTPUT_COUNT = b'"candidatesTokenCount"'
 _FINISH, _BLOCK, _PARTS = b'"finishReason"', b'"blockReason"', b'"parts"'
 _QUERIES, _ERROR, _CALL = b'"webSearchQueries"', b'"error"', b'"functionCall"'
 _texts = re.compile(rb'"(?:text|code)"\s*:\s*"([^"\\]*(?:\\.[^"\\]*)*)"', re.DOTALL).findall
@@ -68,6 +69,7 @@ class GeminiMeter(Meter):
         """The chunks, as bytes, with the last counts and with the last reason to end."""
         self._is_finished = False
         self._is_usage_counted = False
+        self._has_prompt_count = False
         self._queries = 0
         self._has_content = False
         self._text_bytes = 0
@@ -120,9 +122,13 @@ class GeminiMeter(Meter):
         # From the end, where most of them are, and because CPython searches faster that way.
         search = chunk.rfind
         if search(_USAGE) >= 0:
-            self._is_usage_counted = search(_COUNT) >= 0
+            has_prompt = search(_COUNT) >= 0
+            # Half of the counts is better than none.
+            self._is_usage_counted = has_prompt or (
+                not self._has_prompt_count and search(_OUTPUT_COUNT) >= 0
+            )
             if self._is_usage_counted:
-                self._counted = chunk
+                self._counted, self._has_prompt_count = chunk, has_prompt
         has_parts = search(_PARTS) >= 0
         if search(_FINISH) >= 0 or search(_BLOCK) >= 0:
             self._is_finished, self._finish = True, chunk
@@ -187,6 +193,11 @@ class GeminiMeter(Meter):
             is_certain = False
             seen_tokens = max(tokens_of_text(self._text_bytes), gemini.output_by_total(usage))
             parts = completed_parts(parts, self._facts, seen_tokens)
+        elif self._has_gap(usage, parts[0].usage):
+            is_certain = False
+            seen_tokens = max(tokens_of_text(self._text_bytes), gemini.output_by_total(usage))
+            is_kept = gemini.has_output_count(usage) and not _is_nothing(parts[0].usage)
+            parts = completed_parts(parts, self._facts, None if is_kept else seen_tokens)
         return Measurement(
             parts=parts,
             source=UsageSource.EXACT if is_certain else UsageSource.ESTIMATED,
@@ -198,6 +209,14 @@ class GeminiMeter(Meter):
             error_type=self._error_type,
             stop_reason=gemini.stop_reason(ending),
             is_unbilled=is_failed,
+        )
+
+    def _has_gap(self, usage: Mapping[str, object], counts: Usage) -> bool:
+        """The last counts leave out what must have been: a prompt, or the text that came."""
+        return (
+            not gemini.has_prompt_count(usage)
+            or (self._text_bytes > 0 and not gemini.has_output_count(usage))
+            or (self._has_content and _is_nothing(counts))
         )
 
     def _parts(self, last: Mapping[str, object]) -> tuple[tuple[UsagePart, ...], bool]:
@@ -217,6 +236,10 @@ class GeminiMeter(Meter):
         if self._queries:
             raw["webSearchQueries"] = self._queries
         return raw or None
+
+
+def _is_nothing(counts: Usage) -> bool:
+    return not counts.input_tokens and not counts.all_output_tokens
 
 
 def _text_bytes(chunk: bytes) -> int:

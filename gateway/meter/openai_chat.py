@@ -21,9 +21,9 @@ class OpenAIChatReading:
     An embedding is one without output.
     """
 
-    # `"usage":null` stands in every chunk of some streams, a prompt count only in real usage.
+    # `"usage":null` stands in every chunk of some streams, a count only in real usage.
     needles: ClassVar[tuple[bytes, ...]] = (
-        b'prompt_tokens"',
+        b'_tokens"',
         b'"finish_reason":"',
         b'"error"',
         b"[DONE]\n",
@@ -74,7 +74,9 @@ class OpenAIChatReading:
 
     def measurement(self, seen: Seen) -> Measurement:
         reader = CountReader()
-        usage = openai_chat.usage_from(self._usage, self._provider, reader)
+        usage = openai_chat.usage_from(
+            self._usage, self._provider, reader, has_output=self._has_output
+        )
         searches_always = openai_chat.searches_always(
             self._provider, self._model or self._facts.model
         )
@@ -97,6 +99,10 @@ class OpenAIChatReading:
                 told_tokens = openai_chat.output_by_total(self._usage)
                 seen_tokens = max(seen.output_tokens(), told_tokens)
             parts = completed_parts(parts, self._facts, seen_tokens)
+        elif self._has_output and seen.has_content and openai_chat.has_half(self._usage):
+            source = UsageSource.ESTIMATED
+            is_kept = openai_chat.has_completion(self._usage)
+            parts = completed_parts(parts, self._facts, None if is_kept else seen.output_tokens())
         elif searches_always:
             # One at least, and perhaps more.
             source = UsageSource.ESTIMATED

@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from typing import ClassVar
 
+from msgspec.structs import replace
+
 from gateway.domain.request import RequestFacts
-from gateway.domain.usage import Measurement, UsagePart, UsageSource
+from gateway.domain.usage import Measurement, Usage, UsagePart, UsageSource
 from gateway.meter.estimate import NOTHING, completed_parts
 from gateway.meter.reading import Seen
 from gateway.wire import openai_chat, openai_transcription
@@ -25,6 +27,7 @@ class OpenAITranscriptionReading:
         self._provider = provider
         self._usage: Mapping[str, object] = {}
         self._body: Mapping[str, object] = {}
+        self._has_text = False
         self._model: str | None = None
         self._error_type: str | None = None
 
@@ -32,6 +35,7 @@ class OpenAITranscriptionReading:
         del data
         if document.get("type") == openai_transcription.DONE_EVENT:
             self.is_ended = True
+            self._has_text = bool(document.get("text"))
         if error := document.get("error"):
             self._error_type = openai_chat.error_type(error)
         self._model = text(document, "model") or self._model
@@ -57,13 +61,23 @@ class OpenAITranscriptionReading:
         reader = CountReader()
         usage = openai_transcription.usage_from(self._usage, reader)
         is_told = self.is_ended and openai_transcription.is_told(self._usage)
-        is_failed = self._error_type is not None and not self.usage_count and seen.is_nothing
-        is_certain = is_told and not reader.is_doubtful and not seen.is_damaged
-        if not is_certain and not usage.input_audio_ms:
+        has_output = self._usage.get("output_tokens") is not None
+        has_input = bool(usage.input_audio_ms) or self._usage.get("input_tokens") is not None
+        has_text = seen.has_content or self._has_text
+        is_failed = (
+            self._error_type is not None and not (self.usage_count or has_text) and seen.is_nothing
+        )
+        is_half = has_text and not usage.input_audio_ms and has_input is not has_output
+        if is_half and not has_input:
+            usage = replace(usage, output_tokens=reader.count(self._usage, "output_tokens"))
+        is_empty = has_text and usage == Usage()
+        is_certain = is_told and not (reader.is_doubtful or seen.is_damaged or is_half or is_empty)
+        if not (is_certain or is_half or usage.input_audio_ms):
             usage = usage.plus(openai_transcription.with_duration(self._body, reader))
         parts: tuple[UsagePart, ...] = (UsagePart(model=None, usage=usage),)
         if not is_certain and not usage.input_audio_ms:
-            parts = completed_parts(parts, self._facts, seen.output_tokens())
+            seen_tokens = None if is_half and has_output else seen.output_tokens()
+            parts = completed_parts(parts, self._facts, seen_tokens)
         if is_failed:
             parts, is_certain = NOTHING, True
         return Measurement(

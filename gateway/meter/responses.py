@@ -9,7 +9,7 @@ from typing_extensions import override
 from gateway.domain.request import RequestFacts
 from gateway.domain.usage import Measurement, PriceSelectors, Usage, UsagePart, UsageSource
 from gateway.meter.body import BodyMeter
-from gateway.meter.estimate import NOTHING, completed_parts, output_tokens_worst
+from gateway.meter.estimate import NOTHING, completed_parts, output_tokens_worst, tokens_of_text
 from gateway.meter.protocol import Meter
 from gateway.meter.reading import Reading, Seen
 from gateway.meter.stream import StreamMeter
@@ -137,6 +137,12 @@ class ResponsesReading(Reading):
         if not is_told or reader.is_doubtful or seen.is_damaged:
             return completed_parts((own,), self._facts, self._seen_tokens(seen)), False
         is_all = not responses.has_container_fee(response)
+        has_counts = own.usage.input_tokens > 0 or own.usage.output_tokens > 0
+        has_output = seen.has_content or bool(response.get("output"))
+        if has_output and (not has_counts or responses.has_half(response)):
+            is_kept = has_counts and responses.has_output_count(response)
+            seen_tokens = None if is_kept else self._seen_tokens(seen)
+            (own,), is_all = completed_parts((own,), self._facts, seen_tokens), False
         image = responses.image_part(response, reader)
         if image is None:
             return (own,), is_all
@@ -153,7 +159,8 @@ class ResponsesReading(Reading):
         return reported_cost_pico_usd(self._provider, usage_text)
 
     def _seen_tokens(self, seen: Seen) -> int:
-        tokens = max(seen.output_tokens(), responses.output_by_total(self._response))
+        told = tokens_of_text(responses.content_text_bytes(self._response))
+        tokens = max(seen.output_tokens(), told, responses.output_by_total(self._response))
         if self._response.get("background") is True and self._error_type is None:
             # It goes on without a client, and is billed as a whole.
             return max(tokens, min(_BACKGROUND_TOKENS, output_tokens_worst(self._facts)))

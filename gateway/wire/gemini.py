@@ -20,9 +20,15 @@ _TIERS = {"ON_DEMAND_FLEX": "flex", "ON_DEMAND_PRIORITY": "priority"}
 _CHARGED_BY_PROMPT = re.compile(r"(?:^|/)gemini-[12]\.")
 
 
-def has_usage(usage: _Json) -> bool:
-    """Counts are there: Vertex sends chunks whose metadata only names the kind of traffic."""
+def has_prompt_count(usage: _Json) -> bool:
+    """Vertex sends chunks whose metadata only names the kind of traffic."""
     return count_or_none(usage, "promptTokenCount") is not None
+
+
+def has_output_count(usage: _Json) -> bool:
+    """What was written is counted; where nothing was, Google leaves the count out."""
+    names = ("candidatesTokenCount", "thoughtsTokenCount")
+    return any(count_or_none(usage, name) is not None for name in names)
 
 
 def usage_from(usage: _Json, reader: CountReader) -> Usage:

@@ -45,16 +45,29 @@ def is_last_usage(document: Mapping[str, object]) -> bool:
     return not choices or any(choice.get("finish_reason") for choice in choices)
 
 
-def usage_from(fields: Mapping[str, object], provider: str, reader: CountReader) -> Usage:
-    """Our disjoint counts of overlapping ones."""
+def has_half(fields: Mapping[str, object]) -> bool:
+    """Of what was read, or of what was written, there is no count."""
+    return fields.get("prompt_tokens") is None or not has_completion(fields)
+
+
+def has_completion(fields: Mapping[str, object]) -> bool:
+    return fields.get("completion_tokens") is not None
+
+
+def usage_from(
+    fields: Mapping[str, object], provider: str, reader: CountReader, *, has_output: bool = True
+) -> Usage:
+    """Our disjoint counts of overlapping ones; without output the total is the prompt."""
     details = member(fields, "prompt_tokens_details")
-    prompt = reader.count(fields, "prompt_tokens", "total_tokens")
+    prompt = reader.count(fields, "prompt_tokens", *(() if has_output else ("total_tokens",)))
     cached = reader.count(details, "cached_tokens") or reader.count(fields, *_CACHED_ELSEWHERE)
     written = reader.count(details, "cache_write_tokens")
     audio = reader.count(details, "audio_tokens")
     image = reader.count(details, "image_tokens")
     completion = reader.count(fields, "completion_tokens")
     total = reader.count(fields, "total_tokens")
+    if has_output and total and has_completion(fields) and fields.get("prompt_tokens") is None:
+        prompt = reader.rest(total, completion)
     # Mistral counts audio beside the prompt; only the total shows on which side it is.
     is_beside = audio > 0 and total == prompt + completion + audio
     inside = 0 if is_beside else audio

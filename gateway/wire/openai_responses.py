@@ -43,6 +43,17 @@ def has_usage(response: Mapping[str, object]) -> bool:
     )
 
 
+def has_half(response: Mapping[str, object]) -> bool:
+    """One of the two counts is missing."""
+    return not has_output_count(response) or (
+        count_or_none(member(response, "usage"), "input_tokens") is None
+    )
+
+
+def has_output_count(response: Mapping[str, object]) -> bool:
+    return count_or_none(member(response, "usage"), "output_tokens") is not None
+
+
 def usage_from(response: Mapping[str, object], reader: CountReader) -> Usage:
     """The response's own tokens and its searches; cached and written ones leave the input."""
     usage = member(response, "usage")

@@ -193,3 +193,32 @@ def test_a_failure_after_something_is_an_estimate(data):
     found = measured(data)
     assert (found.is_unbilled, found.source) == (False, ESTIMATED)
     assert found.usage.input_tokens > 0
+
+
+@pytest.mark.parametrize(
+    ("usage", "counts"),
+    [
+        ({"inputTokens": 0, "outputTokens": 0}, (1_000, 100)),
+        ({"inputTokens": 9}, (9, 100)),
+        ({"inputTokens": 9, "outputTokens": None}, (9, 100)),
+        ({"outputTokens": 7}, (1_000, 7)),
+        ({"inputTokens": None, "outputTokens": 7}, (1_000, 7)),
+    ],
+)
+def test_counts_that_are_missing_beside_text_are_estimated(usage, counts):
+    said = "four" * 100
+    content = [{"text": said}]
+    body = {"output": {"message": {"content": content}}, "usage": usage, "stopReason": "end_turn"}
+    delta = frame("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": said}})
+    end = frame("messageStop", {"stopReason": "end_turn"})
+    for found in (
+        measured(json.dumps(body).encode(), is_streaming=False),
+        measured(OPENING + delta + end + frame("metadata", {"usage": usage})),
+    ):
+        assert (found.usage.input_tokens, found.usage.output_tokens) == counts
+        assert found.source is ESTIMATED
+
+
+def test_the_placeholder_that_opens_a_stream_is_no_count_of_its_output():
+    found = of_stream([{**TEXT, "text": "four" * 100}], {"output_tokens": None}, stop_reason="x")
+    assert (found.usage.output_tokens, found.source) == (100, ESTIMATED)
