@@ -6,6 +6,7 @@ from importlib.metadata import version
 from genai_prices.data import providers as published
 from genai_prices.types import ModelInfo, ModelPrice, Provider
 
+from gateway.pricing.certainty import is_certain
 from gateway.pricing.corrections import ALIASES
 
 PRICE_VERSION = f"genai-prices-{version('genai-prices')}"
@@ -32,12 +33,20 @@ def published_provider(name: str) -> Provider | None:
 
 
 def find_model(provider: str, model: str) -> ModelInfo | None:
-    """The data's own matching of a name, fallback providers included."""
-    if provider == "bedrock" and model.startswith(_GOVERNMENT):
-        return None
+    """The data's own matching of a name, fallback providers included, but for its guesses.
+
+    It takes a name for the first model that it begins as, whatever follows.
+    """
     found = published_provider(provider)
+    if found is None or (provider == "bedrock" and model.startswith(_GOVERNMENT)):
+        return None
     name = ALIASES.get((provider, model), model)
-    return found.find_model(name, all_providers=published) if found else None
+    others = [_by_id()[each] for each in found.fallback_model_providers or ()]
+    for each in (found, *others):
+        matched = each.find_model(name)
+        if matched is not None and is_certain(matched, name):
+            return matched
+    return None
 
 
 def models_of(provider: str) -> list[ModelInfo]:

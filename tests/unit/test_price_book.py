@@ -159,6 +159,61 @@ def test_a_name_that_is_not_known_exactly_costs_the_providers_ceiling(book, name
         assert charged.amounts.output_pico_usd >= known.output_pico_usd
 
 
+@pytest.mark.parametrize(
+    ("provider", "name"),
+    [
+        ("gemini", "gemini-3.8-flash-lite"),
+        ("gemini", "gemini-3.7-flash-lite"),
+        ("gemini", "gemini-3.8-flash2"),
+        ("deepseek", "deepseek-v4-pro-2"),
+        ("deepseek", "deepseek-r1-distill-llama-8b"),
+        ("openai", "gpt-4o-realtime-x"),
+        ("anthropic", "claude-haiku-4-5x"),
+        ("anthropic", "claude-opus-4-8-fast"),
+        ("bedrock", "us.anthropic.claude-opus-4-6-mini-v1:0"),
+        ("mistral", "magistral-small-pro"),
+    ],
+)
+def test_a_name_that_only_begins_as_a_models_is_not_that_model(book, provider, name):
+    used = measurement(Usage(output_tokens=MILLION))
+    assert charge(book, provider, name, used).is_ceiling
+    assert not book.knows(provider, name)
+
+
+@pytest.mark.parametrize(
+    ("provider", "name", "dollars"),
+    [
+        ("gemini", "gemini-3.8-flash-001", None),
+        ("gemini", "gemini-3.8-flash-preview-09-2026", None),
+        ("gemini", "gemini-3.8-flash-preview", None),
+        ("gemini", "claude-opus-4-5@20251101", "25"),
+        ("openai", "gpt-4o-realtime-preview-2025-06-03", "20"),
+        ("openai", "gpt-5-nano-20250807", "0.4"),
+        ("openai", "ft:gpt-4o-2024-08-06:org::id", "15"),
+        ("azure_openai", "gpt-4o-mini-2024-07-18.ft-0123abcd", "1.2"),
+        # The deep research model is not o4-mini, as which it begins.
+        ("azure_openai", "o4-mini-deep-research", "8"),
+        ("anthropic", "claude-3-5-sonnet-v2@20241022", "15"),
+        ("anthropic", "claude-2.1", "24"),
+        ("bedrock", "us.anthropic.claude-opus-4-5-20251101-v1:0", "27.5"),
+        ("mistral", "magistral-small-latest", None),
+    ],
+)
+def test_dates_versions_and_moving_names_are_of_the_model_before_them(
+    book, provider, name, dollars
+):
+    charged = charge(book, provider, name, measurement(Usage(output_tokens=MILLION)))
+    assert not charged.is_ceiling
+    if dollars is not None:
+        assert usd_from_pico(charged.amounts.total_pico_usd) == Decimal(dollars)
+
+
+def test_every_published_id_means_its_own_model(book):
+    for provider in ("openai", "azure_openai", "gemini", "bedrock", "mistral", "openrouter"):
+        assert all(book.knows(provider, model) for model in book.models(provider))
+    assert len(book.models("openai")) > 90
+
+
 def test_letter_case_and_dated_snapshots_do_not_change_the_price(book):
     used = Usage(output_tokens=MILLION)
     for name in ("claude-haiku-4-5", "CLAUDE-Haiku-4-5", "claude-haiku-4-5-20251001"):
