@@ -9,6 +9,7 @@ import structlog
 from aiohttp import web
 
 from gateway.app.books import Ledger
+from gateway.app.timeouts import Timeouts
 from gateway.config import Config
 from gateway.edge.admin import AdminEdge
 from gateway.edge.calls import CallEdge
@@ -96,9 +97,7 @@ async def listen_for_clients(
     proxy: Proxy,
     readiness: Readiness,
     *,
-    drain_timeout_s: float,
-    idle_client_s: float,
-    last_request_s: float,
+    timeouts: Timeouts,
     listener: socket.socket | None,
 ) -> str:
     """Returns the address.
@@ -106,7 +105,13 @@ async def listen_for_clients(
     Raises:
         CannotListenError: the port is taken, or the host is not this machine's.
     """
-    server = ClientServer(edge, calls, idle_timeout_s=idle_client_s)
+    server = ClientServer(
+        edge,
+        calls,
+        idle_timeout_s=timeouts.idle_client_s,
+        head_timeout_s=timeouts.request_head_s,
+    )
+    drain_timeout_s = timeouts.shutdown_s
     runner = web.ServerRunner(server, shutdown_timeout=drain_timeout_s)
     await runner.setup()
 
@@ -115,7 +120,7 @@ async def listen_for_clients(
         readiness.is_ready = False
         for site in list(runner.sites):
             await site.stop()
-        await server.let_requests_arrive(quiet_s=last_request_s, timeout_s=drain_timeout_s)
+        await server.let_requests_arrive(quiet_s=timeouts.last_request_s, timeout_s=drain_timeout_s)
         await runner.cleanup()
         await proxy.relays.drain(drain_timeout_s)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from gateway.app.books import Ledger, open_ledger
 from gateway.app.listeners import listen_for_admins, listen_for_clients
 from gateway.app.providers import choose_providers, cost_controls
+from gateway.app.timeouts import Timeouts
 from gateway.config import Config
 from gateway.domain.clock import Clock, SystemClock
 from gateway.edge.calls import CallEdge
@@ -16,36 +17,15 @@ from gateway.edge.clients import ClientEdge
 from gateway.edge.health import Readiness
 from gateway.edge.information import Information
 from gateway.edge.routes import RouteTable
-from gateway.edge.server import KEEPALIVE_TIMEOUT_S
 from gateway.proxy.lifecycle import Proxy
 from gateway.proxy.preparation import Preparation, RoadPolicy
-from gateway.proxy.relays import DRAIN_TIMEOUT_S, STALL_TIMEOUT_S
 from gateway.telemetry.metrics import Metrics
 from gateway.upstream.answer import Upstream
-from gateway.upstream.fast import IDLE_TIMEOUT_S
 from gateway.upstream.plain import PlainUpstream
 from gateway.upstream.providers import Providers
 from gateway.upstream.sigv4 import BedrockSigner
 from gateway.upstream.ways import open_upstream
 from gateway.upstream.wheel import DeadlineWheel
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timeouts:
-    """How long this worker waits for others; tests wait less."""
-
-    shutdown_s: float = 600.0
-    """For running streams, at the end."""
-    idle_client_s: float = KEEPALIVE_TIMEOUT_S
-    """For the next request on a connection."""
-    last_request_s: float = 1.0
-    """For the next request on a connection without one, at the end."""
-    upstream_idle_s: float = IDLE_TIMEOUT_S
-    """For the next byte of a provider."""
-    gone_client_s: float = DRAIN_TIMEOUT_S
-    """For the bill of a stream whose client has left."""
-    stalled_client_s: float = STALL_TIMEOUT_S
-    """For a client that takes nothing of its answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +79,15 @@ async def serving(
             clock=clock,
         )
         readiness = Readiness()
-        edge, calls = _edges(config, ledger, proxy, information, readiness, clock)
+        edge, calls = _edges(
+            config,
+            ledger,
+            proxy,
+            information,
+            readiness,
+            clock,
+            body_timeout_s=timeouts.request_body_s,
+        )
         admin_url = await listen_for_admins(
             stack, config, ledger, metrics, readiness, path=admin_path
         )
@@ -110,9 +98,7 @@ async def serving(
             calls,
             proxy,
             readiness,
-            drain_timeout_s=timeouts.shutdown_s,
-            idle_client_s=timeouts.idle_client_s,
-            last_request_s=timeouts.last_request_s,
+            timeouts=timeouts,
             listener=listener,
         )
         readiness.is_ready = True
@@ -162,6 +148,8 @@ def _edges(
     information: Information,
     readiness: Readiness,
     clock: Clock,
+    *,
+    body_timeout_s: float,
 ) -> tuple[ClientEdge, CallEdge]:
     """What answers requests that the framework has read, and calls that we have read ourselves."""
     routes = RouteTable(config.policy.products)
@@ -174,6 +162,7 @@ def _edges(
         readiness=readiness,
         clock=clock,
         body_bytes_max=body_bytes_max,
+        body_timeout_s=body_timeout_s,
     )
     calls = CallEdge(
         routes=routes,
@@ -181,5 +170,6 @@ def _edges(
         proxy=proxy,
         clock=clock,
         body_bytes_max=body_bytes_max,
+        body_timeout_s=body_timeout_s,
     )
     return edge, calls

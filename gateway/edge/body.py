@@ -15,18 +15,38 @@ from gateway.domain.errors import (
 from gateway.edge.call_head import JSON_MEDIA_TYPE, is_of_type
 
 BODY_TIMEOUT_S = 30.0
-# A slower sender than this gets no more time than the time-out.
+# A sender that was slower than this since it began gets no more time than the time-out.
 _RATE_LEAST_BYTES_PER_S = 1024 * 64
 
 _WHOLE_BYTES_MAX = 64 * 1024
 
 
-def body_timeout_s(body_bytes: int) -> float:
-    """How long a body of this size may take to arrive."""
-    return BODY_TIMEOUT_S + body_bytes / _RATE_LEAST_BYTES_PER_S
+class Arrival:
+    """A body on its way: by when more of it must come, however large it says that it is."""
+
+    __slots__ = ("_began_s", "_loop", "_timeout_s")
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._loop = asyncio.get_running_loop()
+        self._began_s = self._loop.time()
+
+    def deadline_s(self, read_bytes: int) -> float:
+        """On the loop's clock, once so much has come.
+
+        A pause has the time-out, and so has what lags behind the least rate.
+        """
+        by_rate_s = self._began_s + read_bytes / _RATE_LEAST_BYTES_PER_S
+        return min(self._loop.time(), by_rate_s) + self._timeout_s
 
 
-async def read_body(request: web.BaseRequest, bytes_max: int, *, media_type: str) -> bytes:
+async def read_body(
+    request: web.BaseRequest,
+    bytes_max: int,
+    *,
+    media_type: str,
+    timeout_s: float = BODY_TIMEOUT_S,
+) -> bytes:
     """The whole body, refused before it is read where its own length says that it is too large.
 
     Raises:
@@ -47,8 +67,7 @@ async def read_body(request: web.BaseRequest, bytes_max: int, *, media_type: str
         # All of it came with the head, as most bodies do: no waiting, so no time-out.
         return content.read_nowait()
     try:
-        async with asyncio.timeout(body_timeout_s(declared or bytes_max)):
-            return await _read(request, bytes_max)
+        return await _read(request, bytes_max, Arrival(timeout_s))
     except TimeoutError as exc:
         raise RequestTimeoutError from exc
     except web.RequestPayloadError as exc:
@@ -57,14 +76,16 @@ async def read_body(request: web.BaseRequest, bytes_max: int, *, media_type: str
         raise ClientGoneError from exc
 
 
-async def _read(request: web.BaseRequest, bytes_max: int) -> bytes:
+async def _read(request: web.BaseRequest, bytes_max: int, arrival: Arrival) -> bytes:
     pieces: list[bytes] = []
     read_bytes = 0
-    while piece := await request.content.readany():
-        read_bytes += len(piece)
-        if read_bytes > bytes_max:
-            raise RequestTooLargeError
-        pieces.append(piece)
+    async with asyncio.timeout_at(arrival.deadline_s(0)) as timeout:
+        while piece := await request.content.readany():
+            read_bytes += len(piece)
+            if read_bytes > bytes_max:
+                raise RequestTooLargeError
+            pieces.append(piece)
+            timeout.reschedule(arrival.deadline_s(read_bytes))
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 

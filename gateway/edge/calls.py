@@ -9,6 +9,7 @@ from gateway.auth.directory import KeyDirectory
 from gateway.domain.clock import Clock
 from gateway.domain.errors import ClientGoneError, GatewayError
 from gateway.domain.ids import new_entry_id
+from gateway.edge.body import BODY_TIMEOUT_S
 from gateway.edge.call_connection import CallConnection, CallTurn, Rest
 from gateway.edge.call_head import CallHead, read_call_head
 from gateway.edge.incoming_body import IncomingBody
@@ -34,12 +35,14 @@ class CallEdge:
         proxy: Proxy,
         clock: Clock,
         body_bytes_max: int,
+        body_timeout_s: float = BODY_TIMEOUT_S,
     ) -> None:
         self._routes = routes
         self._keys = keys
         self._proxy = proxy
         self._clock = clock
         self._body_bytes_max = body_bytes_max
+        self._body_timeout_s = body_timeout_s
 
     def recognise(self, head: RequestHead) -> CallHead | None:
         """None for what is no call, and for one whose head alone is reason to refuse it."""
@@ -82,7 +85,8 @@ class CallEdge:
         try:
             if turn.principal is None:
                 turn.principal = await self._keys.authenticate(turn.head.key)
-            call = turn.head.call(turn.entry_id, turn.principal, await turn.body.whole())
+            body = await turn.body.whole(self._body_timeout_s)
+            call = turn.head.call(turn.entry_id, turn.principal, body)
             await self._proxy.serve(call, turn.reply)
             await turn.reply.flush()
         except Exception as exc:  # noqa: BLE001 - as above.

@@ -16,7 +16,7 @@ from gateway.domain.errors import (
 from gateway.domain.identity import Principal
 from gateway.domain.ids import EntryId, new_entry_id
 from gateway.domain.request import Dialect
-from gateway.edge.body import read_body
+from gateway.edge.body import BODY_TIMEOUT_S, read_body
 from gateway.edge.call_head import media_type_of, own_headers, read_call_head
 from gateway.edge.credential import presented_key
 from gateway.edge.framework_connection import reply_to, sent
@@ -57,6 +57,7 @@ class ClientEdge:
         readiness: Readiness,
         clock: Clock,
         body_bytes_max: int,
+        body_timeout_s: float = BODY_TIMEOUT_S,
     ) -> None:
         self._routes = routes
         self._keys = keys
@@ -65,6 +66,7 @@ class ClientEdge:
         self._readiness = readiness
         self._clock = clock
         self._body_bytes_max = body_bytes_max
+        self._body_timeout_s = body_timeout_s
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; the outermost place that catches everything."""
@@ -114,7 +116,10 @@ class ClientEdge:
     ) -> web.StreamResponse:
         head = read_call_head(match, tuple(request.headers.items()))
         body = await read_body(
-            request, self._body_bytes_max, media_type=media_type_of(head.dialect)
+            request,
+            self._body_bytes_max,
+            media_type=media_type_of(head.dialect),
+            timeout_s=self._body_timeout_s,
         )
         await self._proxy.serve(head.call(turn.entry_id, principal, body), turn.reply)
         await turn.reply.flush()

@@ -29,6 +29,9 @@ class FrameworkConnection(RequestHandler):  # type: ignore[type-arg, unused-igno
     takes_more: bool = True
     """Another request may follow the one that is here, or the next."""
 
+    head_since_s: float | None = None
+    """When bytes came that are no whole head yet, on the loop's clock."""
+
     @property
     def is_receiving(self) -> bool:
         """A request has begun to arrive and is not whole."""
@@ -45,6 +48,19 @@ class FrameworkConnection(RequestHandler):  # type: ignore[type-arg, unused-igno
         super().connection_made(transport)
         self.bound_buffers()
         bound_send_buffer(transport)
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._messages or self._current_request is not None:
+            self.head_since_s = None
+        elif self.head_since_s is None:
+            self.head_since_s = self._loop.time()
+
+    def close_if_head_is_late(self, before_s: float) -> None:
+        """Close where a head began to arrive before then, and is not whole."""
+        if self.head_since_s is not None and self.head_since_s <= before_s and self.is_idle:
+            self.force_close()
 
     def bound_buffers(self) -> None:
         if self.transport is not None:

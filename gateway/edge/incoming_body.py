@@ -3,7 +3,7 @@
 import asyncio
 
 from gateway.domain.errors import RequestTimeoutError
-from gateway.edge.body import body_timeout_s
+from gateway.edge.body import BODY_TIMEOUT_S, Arrival
 
 # Of a body that nobody has asked for yet: its sender has not said who it is.
 UNASKED_BYTES_MAX = 64 * 1024
@@ -12,7 +12,16 @@ UNASKED_BYTES_MAX = 64 * 1024
 class IncomingBody:
     """Fed by the connection; read once, by the handler."""
 
-    __slots__ = ("_content_bytes", "_missing_bytes", "_pieces", "_transport", "_waiter", "is_held")
+    __slots__ = (
+        "_arrival",
+        "_content_bytes",
+        "_missing_bytes",
+        "_pieces",
+        "_timeout",
+        "_transport",
+        "_waiter",
+        "is_held",
+    )
 
     def __init__(self, transport: asyncio.Transport, content_bytes: int) -> None:
         self._transport = transport
@@ -20,12 +29,18 @@ class IncomingBody:
         self._missing_bytes = content_bytes
         self._pieces: list[bytes] = []
         self._waiter: asyncio.Future[None] | None = None
+        self._arrival: Arrival | None = None
+        self._timeout: asyncio.Timeout | None = None
         self.is_held = False
         """The connection is not read, until somebody asks for the body."""
 
     @property
     def is_whole(self) -> bool:
         return self._missing_bytes == 0
+
+    @property
+    def _arrived_bytes(self) -> int:
+        return self._content_bytes - self._missing_bytes
 
     def feed(self, data: bytes) -> bytes:
         """Take what belongs to the body; returns what follows it."""
@@ -39,18 +54,20 @@ class IncomingBody:
         if missing_bytes == 0:
             if self._waiter is not None and not self._waiter.done():
                 self._waiter.set_result(None)
+        elif self._timeout is not None and self._arrival is not None:
+            self._timeout.reschedule(self._arrival.deadline_s(self._arrived_bytes))
         elif self._waiter is None and not self.is_held:
             self._hold()
         return rest
 
-    async def whole(self) -> bytes:
+    async def whole(self, timeout_s: float = BODY_TIMEOUT_S) -> bytes:
         """All of it, once it is there.
 
         Raises:
-            RequestTimeoutError: the client sends it too slowly.
+            RequestTimeoutError: the client sends it too slowly, or nothing for so long.
         """
         if self._missing_bytes:
-            await self._arrival()
+            await self._wait(timeout_s)
         return self.pieces_joined()
 
     def pieces_joined(self) -> bytes:
@@ -64,7 +81,7 @@ class IncomingBody:
         self._release()
 
     def _hold(self) -> None:
-        if self._content_bytes - self._missing_bytes > UNASKED_BYTES_MAX:
+        if self._arrived_bytes > UNASKED_BYTES_MAX:
             self.is_held = True
             self._transport.pause_reading()
 
@@ -73,11 +90,14 @@ class IncomingBody:
             self._transport.resume_reading()
         self.is_held = False
 
-    async def _arrival(self) -> None:
+    async def _wait(self, timeout_s: float) -> None:
         self._waiter = asyncio.get_running_loop().create_future()
         self._release()
+        self._arrival = Arrival(timeout_s)
         try:
-            async with asyncio.timeout(body_timeout_s(self._content_bytes)):
+            async with asyncio.timeout_at(self._arrival.deadline_s(0)) as self._timeout:
                 await self._waiter
         except TimeoutError as exc:
             raise RequestTimeoutError from exc
+        finally:
+            self._timeout = None

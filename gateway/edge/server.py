@@ -15,6 +15,9 @@ from gateway.edge.framework_connection import FrameworkConnection
 _READ_BUFFER_BYTES = 16 * 1024
 _POLL_S = 0.02
 KEEPALIVE_TIMEOUT_S = 75.0
+# From its first byte to its last; looked at so often that it is half as long again at most.
+HEAD_TIMEOUT_S = 10.0
+_HEAD_SWEEPS = 2
 # Looks at idle connections within the time that they may stay.
 _SWEEPS = 15
 
@@ -43,14 +46,20 @@ class ClientServer(QuietServer):
     """The server of the client listener: every connection begins as one of our own."""
 
     def __init__(
-        self, edge: ClientEdge, calls: CallEdge, *, idle_timeout_s: float = KEEPALIVE_TIMEOUT_S
+        self,
+        edge: ClientEdge,
+        calls: CallEdge,
+        *,
+        idle_timeout_s: float = KEEPALIVE_TIMEOUT_S,
+        head_timeout_s: float = HEAD_TIMEOUT_S,
     ) -> None:
         # A client that leaves cancels its handler, so that a silent provider hides nobody's
         # leaving.
         super().__init__(edge.handle, handler_cancellation=True)
         self._call_edge = calls
         self._idle_timeout_s = idle_timeout_s
-        self._sweep_interval_s = idle_timeout_s / _SWEEPS
+        self._head_timeout_s = head_timeout_s
+        self._sweep_interval_s = min(idle_timeout_s / _SWEEPS, head_timeout_s / _HEAD_SWEEPS)
         self._calls: set[CallConnection] = set()
         self._sweep: asyncio.TimerHandle | None = None
         self._takes_more = True
@@ -116,8 +125,12 @@ class ClientServer(QuietServer):
             connection.abort()
 
     def _close_idle(self) -> None:
+        now_s = self._loop.time()
         for connection in list(self._calls):
-            connection.close_if_idle(self._loop.time() - self._idle_timeout_s)
+            connection.close_if_idle(now_s - self._idle_timeout_s)
+        for other in self.connections:
+            if isinstance(other, FrameworkConnection):
+                other.close_if_head_is_late(now_s - self._head_timeout_s)
         self._sweep = None
-        if self._calls:
+        if self._calls or self._connections:
             self._sweep = self._loop.call_later(self._sweep_interval_s, self._close_idle)

@@ -1,4 +1,4 @@
-"""E1 to E11, E16 to E19, E38, E40 to E42, E51: bodies that would mean one thing to us, another to a provider."""
+"""E1 to E11, E16 to E19, E38, E51: bodies that would mean one thing to us, another to a provider."""
 
 import gzip
 import json
