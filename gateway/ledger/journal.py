@@ -208,15 +208,19 @@ class Journal:
         )
 
     def _move_holds(self, old: LiveSegment) -> None:
-        """Write the open holds of a segment once more, so that it need not be kept for them."""
+        """Write the open holds of a segment once more, so that it need not be kept for them.
+
+        Where there is no room for one, it and those after it stay where they are.
+        """
         moved = [entry_id for entry_id, (segment, _) in self._holds.items() if segment is old]
         for entry_id in moved:
-            _, frame = self._holds.pop(entry_id)
+            _, frame = self._holds[entry_id]
             segment = self._chain.append(frame)
-            if segment is not None:
-                self._holds[entry_id] = (segment, frame)
-                segment.open_hold_count += 1
-        old.open_hold_count = 0
+            if segment is None:
+                return
+            self._holds[entry_id] = (segment, frame)
+            segment.open_hold_count += 1
+            old.open_hold_count -= 1
 
     def _make_room(self) -> bool:
         """Disk and memory are full: the oldest segment goes, where it waits for events alone."""
@@ -229,6 +233,8 @@ class Journal:
         _log.error("journal.made_room", segment=oldest.path.name, skipped=skipped)
         self._move_holds(oldest)
         self._chain.drop_first()
+        # Those that there was no room for until now.
+        self._move_holds(oldest)
         # The disk may have room now.
         self._chain.heal()
         return True

@@ -305,6 +305,21 @@ FAILURES = {
 }
 
 
+async def test_what_failed_early_for_a_client_that_left_runs_nowhere_and_holds_nothing(
+    gateway, provider
+):
+    team = await gateway.make_team("5.00")
+    provider.will(saying(error("overloaded_error"), 529, head_delay_s=0.4))
+    headers = [*team.headers, *WITH_FALLBACK.items()]
+    async with gateway.connected() as connection:
+        connection.send("POST", "/v1/messages", headers, messages_body())
+        await provider.wait_for_requests(1)
+        connection.leave()
+    await gateway.wait_until_nothing_is_held(team)
+    assert await gateway.settled_count(team) == 0
+    assert len(provider.requests) == 1
+
+
 @pytest.mark.parametrize("failed", FAILURES.values(), ids=FAILURES.keys())
 @pytest.mark.parametrize("stream", [False, True])
 async def test_what_failed_early_runs_on_bedrock(gateway, team, provider, failed, stream):

@@ -1,6 +1,8 @@
 """Clients that leave: the provider is heard out for the bill within bounds, and the books say so."""
 
 import asyncio
+import contextlib
+import socket
 import time
 
 import pytest
@@ -112,6 +114,31 @@ async def test_a_client_that_leaves_while_it_sends_is_nobodys_bill(gateway, team
     await gateway.wait_until_nothing_is_held(team)
 
 
+@contextlib.contextmanager
+def never_accepting():
+    """The address of a server whose queue of connections is full: the next one waits."""
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(3):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(server.getsockname())
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+async def test_a_client_that_leaves_while_its_provider_is_called_is_nobodys_bill(make_gateway):
+    with never_accepting() as url:
+        gateway = make_gateway(GATEWAY_ANTHROPIC_BASE_URL=url)
+        team = await gateway.make_team("5.00")
+        async with gateway.connected() as connection, asyncio.timeout(5):
+            connection.send("POST", "/v1/messages", team.headers, messages_body())
+            while not await gateway.held_usd(team):
+                await asyncio.sleep(0.02)
+            connection.leave()
+        await gateway.wait_until_nothing_is_held(team)
+        assert await gateway.settled_count(team) == 0
+
+
 async def test_a_client_that_hears_all_but_closes_early_is_exact(gateway, team):
     """It closes right after the last byte it wanted, as SDKs do."""
     events = ANTHROPIC_STREAM.events
@@ -140,6 +167,21 @@ async def test_what_a_client_heard_whole_is_settled_before_it_heard_it(gateway, 
         entry = await gateway.entry(team)
     assert entry["usage_source"] == "exact"
     assert entry["amount_usd"] == ANTHROPIC_STREAM.amount_usd
+
+
+async def test_so_is_what_a_filter_has_passed_on_whole(gateway, team, provider):
+    """The usage chunk is held back from this client; the settlement is not held back with it."""
+    provider.will(playing(OPENAI_STREAM, hangs_after_pieces=len(OPENAI_STREAM.events)))
+    body = chat_body(stream=True)
+    async with gateway.connected() as connection, asyncio.timeout(5):
+        connection.send("POST", "/v1/chat/completions", team.headers, body)
+        answer = await connection.head()
+        async for _ in connection.pieces(answer):
+            if b"[DONE]" in answer.body:
+                break
+        entry = await gateway.entry(team)
+    assert entry["usage_source"] == "exact"
+    assert entry["amount_usd"] == OPENAI_STREAM.amount_usd
 
 
 async def test_many_that_leave_at_once_are_each_billed_once(gateway, team, provider):

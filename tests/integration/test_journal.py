@@ -432,6 +432,70 @@ async def test_events_make_room_for_the_ledger_when_disk_and_memory_are_full(dir
     assert list(directory.iterdir()) == []
 
 
+async def test_no_room_is_made_of_what_the_ledger_has_not_acked(directory, clock):
+    journal = Journal(
+        directory,
+        writer_id=uuid4(),
+        segment_bytes_max=3000,
+        memory_bytes_max=12_000,
+        clock=clock,
+    )
+    journal.open()
+    ledger, events = journal.reader("ledger"), journal.reader("events")
+    with structlog.testing.capture_logs(), files_limited_to(10):
+        written = write(journal, 60)
+        given = await ledger.next_batch(rows_max=2, wait_s=0)
+        written += write(journal, 10)
+        assert journal.lost_count > 0
+        assert journal.skipped_count == 0
+        ledger.ack(len(given))
+        kept = [*given, *await take(ledger)]
+    assert kept == written[: len(kept)]
+    assert len(kept) + journal.lost_count == len(written)
+    assert await take(events) == kept
+    await journal.close()
+
+
+async def test_the_segment_that_is_written_to_makes_no_room(directory, clock):
+    journal = Journal(directory, writer_id=uuid4(), memory_bytes_max=3000, clock=clock)
+    journal.open()
+    ledger = journal.reader("ledger")
+    with structlog.testing.capture_logs(), files_limited_to(10):
+        while not journal.lost_count:
+            write(journal, 1)
+            await take(ledger)
+        write(journal, 1)
+        assert journal.lost_count == 2
+        assert ledger.depth == 0
+    clock.advance(1)
+    written = write(journal, 1)
+    assert await take(ledger) == written
+    await journal.close()
+
+
+async def test_an_open_hold_outlives_the_room_that_its_segment_makes(directory, clock):
+    journal = Journal(
+        directory,
+        writer_id=uuid4(),
+        segment_bytes_max=3000,
+        memory_bytes_max=12_000,
+        clock=clock,
+    )
+    journal.open()
+    ledger, _ = journal.reader("ledger"), journal.reader("events")
+    running = hold()
+    with structlog.testing.capture_logs(), files_limited_to(10):
+        journal.append_hold(running)
+        while not journal.skipped_count:
+            write(journal, 3)
+            await take(ledger)
+    clock.advance(1)
+    write(journal, 1)
+    await journal.close()
+    survey = DeadJournal(directory, journal.writer_id).survey()
+    assert list(survey.open_holds) == [running.entry_id]
+
+
 def damage(path: Path, text: bytes) -> None:
     content = path.read_bytes()
     assert content.count(text) >= 1

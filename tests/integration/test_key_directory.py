@@ -8,7 +8,13 @@ from contextlib import asynccontextmanager
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.auth.directory import ASK_TIMEOUT_S, ASKED_AT_ONCE_MAX, WAITING_MAX, KeyDirectory
+from gateway.auth.directory import (
+    ASK_TIMEOUT_S,
+    ASKED_AT_ONCE_MAX,
+    REREAD_INTERVAL_S,
+    WAITING_MAX,
+    KeyDirectory,
+)
 from gateway.auth.keys import hash_key, new_key
 from gateway.auth.known_keys import UNKNOWN_TTL_S
 from gateway.domain.errors import AuthenticationError, LedgerUnavailableError
@@ -172,6 +178,20 @@ async def test_a_revoked_key_fails_by_its_notification(
     await refused(directory.authenticate(key))
 
 
+async def test_an_archived_team_fails_by_its_notification(
+    deaf_directory: KeyDirectory, make_team: MakeTeam, make_key: MakeKey
+) -> None:
+    team_id = await make_team("growth")
+    _, key = await make_key(team_id)
+    _, other = await make_key(await make_team("marketing"))
+    await known(deaf_directory, key)
+    await known(deaf_directory, other)
+
+    deaf_directory.on_key_changed(f"team:{team_id}")
+    assert deaf_directory.find(key) is None
+    assert deaf_directory.find(other) is not None
+
+
 async def test_a_revoked_key_fails_within_a_second_without_its_notification(
     deaf_directory: KeyDirectory, database: Connection, make_team: MakeTeam, make_key: MakeKey
 ) -> None:
@@ -181,6 +201,43 @@ async def test_a_revoked_key_fails_within_a_second_without_its_notification(
 
     await eventually(lambda: deaf_directory.find(key) is None)
     await refused(deaf_directory.authenticate(key))
+
+
+async def test_a_change_while_a_key_is_asked_for_has_it_asked_for_anew(
+    deaf_directory: KeyDirectory, make_team: MakeTeam, make_key: MakeKey
+) -> None:
+    key_id, key = await make_key(await make_team())
+    waiting = asyncio.ensure_future(deaf_directory.authenticate(key))
+    before = deaf_directory.query_count
+    while deaf_directory.query_count == before:
+        await asyncio.sleep(0)
+    deaf_directory.on_key_changed(str(key_id))
+
+    assert (await waiting).api_key_id == key_id
+    assert deaf_directory.find(key) is not None
+
+
+async def test_what_was_read_amid_changes_is_good_for_one_request(
+    deaf_directory: KeyDirectory, make_team: MakeTeam, make_key: MakeKey
+) -> None:
+    key_id, key = await make_key(await make_team())
+    unknown = new_key()
+    answers = asyncio.gather(
+        deaf_directory.authenticate(key),
+        deaf_directory.authenticate(unknown),
+        return_exceptions=True,
+    )
+    while not answers.done():
+        deaf_directory.on_key_changed(str(key_id + 1))
+        await asyncio.sleep(0)
+
+    principal, refusal = await answers
+    assert principal.api_key_id == key_id
+    assert isinstance(refusal, AuthenticationError)
+    assert deaf_directory.find(key) is None
+    before = deaf_directory.query_count
+    await refused(deaf_directory.authenticate(unknown))
+    assert deaf_directory.query_count > before
 
 
 @pytest.mark.parametrize(
@@ -250,6 +307,45 @@ async def test_many_known_keys_lose_the_revoked_one_without_notification(
 
     await eventually(lambda: all(deaf_directory.find(keys[n]) is None for n in (0, 1, 2)))
     assert sum(deaf_directory.find(key) is not None for key in keys) == 1_997
+
+
+async def test_many_known_keys_of_an_archived_team_are_lost_without_notification(
+    deaf_directory: KeyDirectory, database: Connection, make_team: MakeTeam
+) -> None:
+    team_id = await make_team()
+    keys = [new_key() for _ in range(2_000)]
+    await database.executemany(
+        "INSERT INTO ledger.api_key (team_id, key_hash, key_prefix) VALUES ($1, $2, $3)",
+        [(team_id, hash_key(key), key[:11]) for key in keys],
+    )
+    await asyncio.gather(*(deaf_directory.authenticate(key) for key in keys))
+    await database.execute("UPDATE ledger.team SET archived_at = now()")
+
+    await eventually(lambda: not any(deaf_directory.find(key) for key in keys))
+
+
+async def test_every_known_key_is_verified_in_turn_however_many(
+    deaf_directory: KeyDirectory, database: Connection, make_team: MakeTeam
+) -> None:
+    """A key that is gone was not revoked: only a look at itself finds that."""
+    team_id = await make_team()
+    keys = [new_key() for _ in range(2 * ASKED_AT_ONCE_MAX)]
+    await database.executemany(
+        "INSERT INTO ledger.api_key (team_id, key_hash, key_prefix) VALUES ($1, $2, $3)",
+        [(team_id, hash_key(key), key[:11]) for key in keys],
+    )
+    before = deaf_directory.query_count
+    await asyncio.gather(*(deaf_directory.authenticate(key) for key in keys))
+    assert deaf_directory.query_count >= before + 2
+    gone = [keys[0], keys[-1]]
+    await database.execute(
+        "DELETE FROM ledger.api_key WHERE key_hash = ANY($1)", [hash_key(key) for key in gone]
+    )
+
+    await eventually(
+        lambda: all(deaf_directory.find(key) is None for key in gone),
+        within_s=4 * REREAD_INTERVAL_S + 1,
+    )
 
 
 async def test_concurrent_look_ups_of_one_key_share_one_query(

@@ -1,5 +1,6 @@
 """What the database itself refuses and allows, to whom: guards, audit, corrections, roles."""
 
+import asyncio
 import json
 from contextlib import asynccontextmanager
 from datetime import date
@@ -11,6 +12,7 @@ import pytest
 
 from gateway.ledger.columns import columns_of
 from gateway.ledger.posting import QUERIES
+from gateway.postgres.connection import connect
 from tests.fakes.ledger import MONTH, assert_balanced, rows, spend
 from tests.fakes.settlements import settlement
 
@@ -262,6 +264,24 @@ async def test_a_reversal_takes_back_the_whole_of_an_entry_once(database, entry)
     assert await spend(database, 1) == 0
     with pytest.raises(asyncpg.UniqueViolationError):
         await adjust(database, "reversal", whole, related=entry.entry_id)
+
+
+async def test_two_reversals_of_an_entry_at_once_take_it_back_once(database, database_url, entry):
+    whole = "-0.027187500007"
+    other = await connect(database_url, application_name="tests")
+    try:
+        under_way = database.transaction()
+        await under_way.start()
+        assert await adjust(database, "reversal", whole, related=entry.entry_id)
+        second = asyncio.create_task(adjust(other, "reversal", whole, related=entry.entry_id))
+        await asyncio.sleep(0.2)
+        assert not second.done()
+        await under_way.commit()
+        with pytest.raises(asyncpg.UniqueViolationError):
+            await second
+    finally:
+        await other.close()
+    assert await spend(database, 1) == 0
 
 
 @pytest.mark.parametrize(

@@ -348,7 +348,7 @@ async def test_text_that_postgres_cannot_store_does_not_make_a_charge_unpostable
     sent = settlement(
         request_model="claude\0-\ud800" + "x" * 500,
         response_model="\udfff",
-        provider_response_id="y" * 2000,
+        provider_response_id="id\0\udfff" + "y" * 2000,
         detail={"note\0": "nul \0 and half \ud83d", "nan": float("nan"), "big": 1 << 70},
     )
     posting = await send(writer, [sent])
@@ -357,6 +357,7 @@ async def test_text_that_postgres_cannot_store_does_not_make_a_charge_unpostable
     assert row["request_model"].startswith("claude\ufffd-\ufffdxxx")
     assert len(row["request_model"]) == 300
     assert row["response_model"] == "\ufffd"
+    assert row["provider_response_id"].startswith("id\ufffd\ufffdyyy")
     assert len(row["provider_response_id"]) == 300
 
 
@@ -375,6 +376,21 @@ async def test_detail_that_is_nested_without_end_does_not_make_a_charge_unpostab
     read = decode(frame)
     assert read is not None
     assert read.settlement.entry.amounts == sent.entry.amounts
+
+
+async def test_a_row_that_the_database_wants_again_later_is_no_dead_letter(writer, database):
+    await database.execute(
+        "CREATE FUNCTION ledger.not_now() RETURNS trigger LANGUAGE plpgsql AS $$ "
+        "BEGIN RAISE EXCEPTION 'not now' USING ERRCODE = 'serialization_failure'; END $$; "
+        "CREATE TRIGGER not_now BEFORE INSERT ON ledger.ledger_entry "
+        "FOR EACH ROW EXECUTE FUNCTION ledger.not_now()"
+    )
+    sent = some(2)
+    with pytest.raises(asyncpg.SerializationError):
+        await send(writer, sent)
+    assert await dead_letters(database) == []
+    await database.execute("DROP TRIGGER not_now ON ledger.ledger_entry")
+    assert (await send(writer, sent)).inserted == 2
 
 
 async def test_the_largest_amount_is_exact(writer, database):

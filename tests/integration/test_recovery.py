@@ -112,6 +112,13 @@ async def test_settlements_are_posted_holds_estimated_leases_ended_files_removed
     assert files(directory) == []
 
 
+async def test_every_hold_is_estimated_however_many(directory, recovery, database):
+    _, _, running = await dead_writer(directory, held=1_100, segment_bytes_max=1 << 20)
+    report = await recovery.run_once()
+    assert (report.posted_count, report.estimated_count) == (1_100, 1_100)
+    assert await entry_ids(database) == sorted(s.entry.entry_id for s in running)
+
+
 async def test_a_second_run_finds_nothing_to_do(directory, recovery, database):
     await dead_writer(directory, settled=3, held=1)
     await recovery.run_once()
@@ -369,6 +376,27 @@ async def test_a_recovery_that_is_cancelled_keeps_no_lock(directory, make_recove
         os.close(lock)
 
 
+async def test_a_lease_does_not_end_before_what_stands_on_it_is_posted(
+    directory, recovery, database
+):
+    """Others may be granted what is left of it, and not what the dead writer spent."""
+    writer_id, ended, running = await dead_writer(directory, settled=3, held=2)
+    await lease(database, writer_id, 7)
+    await database.execute(
+        "CREATE FUNCTION ledger.not_now() RETURNS trigger LANGUAGE plpgsql AS $$ "
+        "BEGIN RAISE EXCEPTION 'not now' USING ERRCODE = 'disk_full'; END $$; "
+        "CREATE TRIGGER not_now BEFORE INSERT ON ledger.ledger_entry "
+        "FOR EACH ROW EXECUTE FUNCTION ledger.not_now()"
+    )
+    with structlog.testing.capture_logs():
+        assert (await recovery.run_once()).failed_count == 1
+    assert await states(database, writer_id) == {"active"}
+    await database.execute("DROP TRIGGER not_now ON ledger.ledger_entry")
+    assert (await recovery.run_once()).posted_count == 5
+    assert await states(database, writer_id) == {"closed"}
+    assert await consumed(database, writer_id) == {7: usd(ended) + len(running) * HOLD_USD}
+
+
 async def test_a_failed_recovery_frees_the_lock(directory, make_recovery, database_url):
     writer_id, _, _ = await dead_writer(directory, settled=1)
     with structlog.testing.capture_logs():
@@ -396,12 +424,19 @@ async def test_the_background_run_finishes_what_dies_meanwhile(directory, make_r
 async def test_events_of_the_dead_go_through_the_living_and_the_ledger_counts_once(
     directory, make_recovery, database
 ):
-    _, ended, running = await dead_writer(directory, settled=5, held=1)
+    dead, ended, running = await dead_writer(directory, settled=5, held=1)
     living = Journal(directory, writer_id=uuid4())
     living.open()
+    for writer_id in (dead, living.writer_id):
+        await lease(database, writer_id, 7)
     ledger, events = living.reader("ledger"), living.reader("events")
     report = await make_recovery(journal=living).run_once()
     assert report.writer_count == 1
+    # The dead one's lease has paid for it, and is over; ours is as it was.
+    assert await consumed(database, dead) == {7: usd(ended) + HOLD_USD}
+    assert await states(database, dead) == {"closed"}
+    assert await consumed(database, living.writer_id) == {7: 0}
+    assert await states(database, living.writer_id) == {"active"}
     heard = await events.next_batch(rows_max=100, wait_s=0)
     assert [s.entry.entry_id for s in heard] == [s.entry.entry_id for s in ended + running]
     assert heard[-1].generation.error == "worker_died"

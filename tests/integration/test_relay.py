@@ -5,13 +5,14 @@ import contextlib
 import socket
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import pytest
 
 from gateway.app import Timeouts
 from tests.fakes.provider import Answer, playing
-from tests.fakes.transcripts import ANTHROPIC_STREAM, ANTHROPIC_TEXT, OPENAI_STREAM
+from tests.fakes.transcripts import ANTHROPIC_STREAM, ANTHROPIC_TEXT, OPENAI_STREAM, OPENAI_TEXT
 from tests.fixtures.gateway import GatewayUnderTest, Team, chat_body, messages_body
 
 pytestmark = pytest.mark.alone
@@ -223,7 +224,53 @@ async def test_a_reader_that_stalls_is_cut_and_billed(gateway, team, provider):
         entry = await gateway.entry(team)
         assert entry["client_aborted"] is True
         assert entry["amount_usd"] > 0
+        said = b""
+        with contextlib.suppress(ConnectionError):
+            async with asyncio.timeout(5):
+                while piece := await reader.read(1 << 20):
+                    said = (said + piece)[-10:]
+        assert not said.endswith(b"\r\n0\r\n\r\n")
     await provider.wait_until_left(provider.requests[0])
+
+
+async def test_a_reader_that_took_all_again_may_wait_for_more(gateway, team, provider):
+    answer = endless(4)
+    *pieces, last = answer.pieces
+    provider.will(replace(answer, pieces=(*pieces, last), hangs_after_pieces=len(pieces)))
+    async with open_socket(gateway, receive_bytes=32_768) as (reader, writer):
+        writer.write(post(team, messages_body(stream=True)))
+        await reader.readuntil(b"\r\n\r\n")
+        await asyncio.sleep(STALL_S / 3)
+        left = sum(map(len, pieces))
+        async with asyncio.timeout(10):
+            while left > 0:
+                piece = await reader.read(1 << 20)
+                assert piece
+                left -= len(piece)
+        rest = asyncio.create_task(reader.read())
+        await asyncio.wait({rest}, timeout=STALL_S + 0.5)
+        assert not rest.done()
+        rest.cancel()
+    await gateway.entry(team)
+
+
+async def test_a_reader_that_leaves_while_it_holds_the_provider_up_is_billed_exactly(
+    gateway, team, provider
+):
+    answer = endless(7)
+    # The counts come last.
+    first, *rest = ANTHROPIC_STREAM.events
+    pings = answer.pieces[len(rest) : -1]
+    provider.will(replace(answer, pieces=(first, *pings, *rest)))
+    async with open_socket(gateway, receive_bytes=32_768) as (reader, writer):
+        writer.write(post(team, messages_body(stream=True)))
+        await reader.readuntil(b"\r\n\r\n")
+        await asyncio.sleep(STALL_S / 3)
+        assert provider.requests[0].sent_bytes < 6 << 20
+    entry = await gateway.entry(team)
+    assert entry["client_aborted"] is True
+    assert entry["usage_source"] == "exact"
+    assert entry["amount_usd"] == ANTHROPIC_STREAM.amount_usd
 
 
 async def test_a_provider_that_stops_billing_is_left_at_once(make_gateway, gateway, provider):
@@ -247,6 +294,24 @@ async def test_a_provider_that_stops_billing_is_left_at_once(make_gateway, gatew
     assert entry["client_aborted"] is True
     assert entry["usage_source"] == "estimated"
     assert entry["amount_usd"] > 0
+
+
+async def test_a_document_of_such_a_provider_is_waited_for(make_gateway, gateway, provider):
+    """It comes all at once, and its usage with it."""
+    deepseek = make_gateway(
+        GATEWAY_DEEPSEEK_API_KEY="sk-deepseek",
+        GATEWAY_DEEPSEEK_BASE_URL=provider.openai_base_url,
+    )
+    team = await deepseek.make_team()
+    provider.will(playing(OPENAI_TEXT, head_delay_s=0.6))
+    async with deepseek.connected() as connection:
+        body = chat_body(model="deepseek-chat")
+        connection.send("POST", "/v1/chat/completions", team.headers, body)
+        await provider.wait_for_requests(1)
+        connection.leave()
+    entry = await deepseek.entry(team)
+    assert entry["client_aborted"] is True
+    assert entry["usage_source"] == "exact"
 
 
 async def test_a_silent_provider_whose_bill_is_known_is_left_at_once(gateway, team, provider):

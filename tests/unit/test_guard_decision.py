@@ -1,5 +1,6 @@
 """The guard's verdicts, in the order of the contract, from memory alone."""
 
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
@@ -7,7 +8,7 @@ import pytest
 
 from gateway.domain.budget import BudgetStatus, BudgetTerms, Enforcement
 from gateway.domain.ids import TeamId
-from gateway.domain.lease import BudgetReading
+from gateway.domain.lease import BudgetReading, LeaseAnswer, LeaseAsk
 from gateway.guard.account import Account
 from gateway.guard.decision import (
     KNOWN_FOR_S,
@@ -163,6 +164,105 @@ def test_a_new_month_begins_with_the_terms_and_without_the_spend():
     assert made.resets_at.isoformat() == "2027-01-01T00:00:00+00:00"
 
 
+def reading(made, *, spend_usd="0", held_usd="0", terms=None):
+    return BudgetReading(
+        team_id=made.team_id,
+        terms=terms or made.terms,
+        spend_usd=Decimal(spend_usd),
+        held_usd=Decimal(held_usd),
+    )
+
+
+def test_a_total_that_a_reading_has_outrun_does_not_lower_the_spend():
+    made = account(spend_usd="5")
+    made.posted(Decimal(4))
+    assert made.view.spend_usd == 5
+
+
+def test_what_the_ledger_holds_for_this_worker_is_not_counted_as_anothers():
+    made = account(granted=USD)
+    made.lease.hold(USD)
+    made.read(reading(made, held_usd="1.50"), epoch=0, posts=0, now=NOW, now_s=101.0)
+    assert made.others_pico_usd == USD // 2
+    assert made.running_pico_usd == USD * 3 // 2
+
+
+def test_what_an_answer_holds_for_others_is_all_but_what_this_lease_has_left():
+    made = account()
+    ask = LeaseAsk(
+        team_id=made.team_id,
+        month=MONTH,
+        committed_pico_usd=3 * USD,
+        consumed_pico_usd=USD,
+        returned_pico_usd=2 * USD,
+        want_pico_usd=0,
+        min_pico_usd=0,
+        is_exact=True,
+        may_cross=True,
+    )
+    answer = LeaseAnswer(
+        granted_pico_usd=4 * USD,
+        spend_usd=Decimal(2),
+        held_usd=Decimal(3),
+        cap_usd=Decimal("25.00"),
+        next_change_at=None,
+    )
+    made.is_in_doubt = True
+    made.answered(answer, ask, posts=0, now_s=101.0)
+    assert made.others_pico_usd == 2 * USD
+    assert not made.is_in_doubt
+    assert not made.is_stale
+    made.answered(replace(answer, cap_usd=Decimal(5)), ask, posts=0, now_s=102.0)
+    assert made.is_stale
+    assert made.view.cap_usd == Decimal("25.00")
+
+
+@pytest.mark.parametrize(
+    ("spend_usd", "held_usd", "granted", "is_near"),
+    [
+        ("23.74", "0", 0, False),
+        ("23.75", "0", 0, True),
+        ("20.00", "3.74", 0, False),
+        ("20.00", "3.75", 0, True),
+        ("20.00", "3.74", 3 * USD, False),
+        ("20.00", "0", 15 * USD // 4, True),
+    ],
+)
+def test_near_the_cap_is_what_is_spent_and_held_by_whomever(spend_usd, held_usd, granted, is_near):
+    assert account(spend_usd=spend_usd, held_usd=held_usd, granted=granted).is_near is is_near
+
+
+def test_a_change_of_terms_that_is_not_read_yet_is_read_in_the_new_month_too():
+    made = account(granted=USD, next_change_at=NOW + timedelta(hours=1))
+    made.changed()
+    following = made.next_month(MONTH.replace(month=12))
+    assert following.needs_reading(NOW)
+    following.read(reading(made), epoch=made.epoch - 1, posts=0, now=NOW, now_s=100.0)
+    assert following.needs_reading(NOW)
+    following.read(reading(made), epoch=made.epoch, posts=0, now=NOW, now_s=100.0)
+    assert not following.needs_reading(NOW)
+
+
+def test_a_dated_change_is_due_in_the_new_month_too():
+    made = account(granted=USD, next_change_at=NOW + timedelta(hours=1))
+    following = made.next_month(MONTH.replace(month=12))
+    assert not following.needs_reading(NOW)
+    assert following.needs_reading(NOW + timedelta(hours=1))
+
+
+def test_an_account_that_somebody_waits_for_is_not_idle():
+    made = account()
+    assert made.is_idle
+    made.has_waiters = True
+    assert not made.is_idle
+
+
+def test_the_rule_of_strict_lets_a_request_take_the_last_of_the_cap():
+    made = account(spend_usd="24.00", enforcement=STRICT)
+    assert verdict(made, USD, is_override=True) is Verdict.ADMIT
+    assert verdict(made, USD + 1, is_override=True) is Verdict.ADMIT_ANYWAY
+
+
 class TestOutage:
     """The ledger cannot be asked."""
 
@@ -170,6 +270,11 @@ class TestOutage:
         made = account(spend_usd="24.00", granted=USD)
         assert outage(made, allowance=None) is Verdict.ADMIT
         assert outage(made, USD + 1, allowance=None) is Verdict.UNAVAILABLE
+
+    def test_a_lease_that_has_expired_is_spent_by_nobody(self):
+        made = account(spend_usd="20.00", granted=USD, enforcement=STRICT)
+        assert outage(made, now_s=399.9) is Verdict.ADMIT
+        assert outage(made, now_s=400.0) is Verdict.UNAVAILABLE
 
     def test_hard_admits_up_to_the_cap_and_the_allowance_and_not_a_pico_more(self):
         made = account(spend_usd="24.00")

@@ -1,12 +1,13 @@
 """A lease's counters, what is asked for, and how much of an answer may be spent."""
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
 from gateway.domain.budget import Enforcement
 from gateway.domain.lease import LeaseAnswer
-from gateway.guard.asking import make_ask, take_answer, wants_slice, wants_upkeep
+from gateway.guard.asking import make_ask, take_answer, wants_slice, wants_upkeep, was_refused
 from gateway.guard.demand import Demand
 from gateway.guard.lease import Lease
 from tests.fakes.accounts import USD, account
@@ -54,6 +55,32 @@ def test_an_expired_lease_keeps_what_stands_on_it_and_loses_the_rest():
     assert (lease.granted, lease.available) == (30, 0)
 
 
+def test_an_overdrawn_lease_that_expires_stays_overdrawn():
+    lease = Lease()
+    lease.grant(10, 5.0)
+    lease.hold(10)
+    lease.settle(10, 25)
+    assert lease.spendable(5.0) == -15
+    lease.expire()
+    assert lease.available == -15
+
+
+def test_what_was_overdrawn_and_posted_is_outstanding_no_more():
+    lease = Lease()
+    lease.grant(10, 5.0)
+    lease.hold(10)
+    lease.settle(10, 25)
+    lease.post(25)
+    assert (lease.outstanding, lease.available) == (0, -15)
+
+
+def test_a_cost_that_was_not_settled_here_is_consumed_and_frees_nothing():
+    lease = Lease()
+    lease.grant(100, 5.0)
+    lease.post(30)
+    assert (lease.consumed, lease.unposted, lease.available) == (30, 0, 70)
+
+
 @pytest.mark.parametrize("amount", [-1, 71])
 def test_no_more_is_given_back_than_is_available(amount):
     lease = Lease()
@@ -71,6 +98,12 @@ def test_far_from_the_cap_a_waiting_request_asks_for_those_that_follow_too(used:
     ask = make_ask(made, [USD], 100.0)
     assert (ask.want_pico_usd, ask.min_pico_usd, ask.is_exact) == (4 * (used + 1) * USD, USD, False)
     assert ask.may_cross
+
+
+def test_what_is_at_hand_is_not_asked_for_again():
+    made = account(granted=USD)
+    ask = make_ask(made, [2 * USD], 100.0)
+    assert (ask.want_pico_usd, ask.min_pico_usd) == (7 * USD, USD)
 
 
 def test_near_the_cap_surplus_goes_back_in_the_call_that_asks_for_more():
@@ -101,6 +134,39 @@ def test_an_overrun_meanwhile_leaves_less_of_the_answer():
     made.lease.settle(USD, USD + USD // 20)
     added = take_answer(made, ask, answer(USD + USD // 10), granted_before=USD, expires_at_s=400.0)
     assert added == USD // 20
+
+
+def test_an_overrun_that_was_released_meanwhile_is_not_taken_for_granted():
+    made = account(spend_usd="24.00", granted=USD // 2)
+    made.lease.hold(USD * 7 // 10)
+    ask = make_ask(made, [USD // 10], 100.0)
+    assert ask.committed_pico_usd == USD * 7 // 10
+    made.lease.release(USD * 7 // 10)
+    added = take_answer(
+        made, ask, answer(USD * 8 // 10), granted_before=USD // 2, expires_at_s=400.0
+    )
+    assert added == USD // 10
+
+
+@pytest.mark.parametrize(
+    ("granted", "held", "answered", "is_refused"),
+    [
+        (USD // 2, USD // 2, USD // 2, True),
+        (USD // 2, USD // 2, USD // 2 + 1, False),
+        # Overdrawn: the ledger only learns what this worker is bound to.
+        (USD // 2, USD * 7 // 10, USD * 7 // 10, True),
+        # It had ended the lease that was counted on, and kept what stands on it.
+        (USD, USD // 2, USD // 2, True),
+    ],
+)
+def test_no_more_than_what_was_known_is_a_refusal(granted, held, answered, is_refused):
+    made = account(spend_usd="24.00", granted=granted)
+    made.lease.hold(held)
+    ask = make_ask(made, [USD // 10], 100.0)
+    ask = replace(ask, committed_pico_usd=held)
+    assert was_refused(ask, answer(answered), granted_before=granted) is is_refused
+    nobody = replace(ask, min_pico_usd=0)
+    assert not was_refused(nobody, answer(answered), granted_before=granted)
 
 
 def test_strict_may_not_cross_and_shadow_asks_for_nothing():

@@ -2,6 +2,7 @@
 
 import pytest
 
+from gateway.wire import http1
 from gateway.wire.http1 import (
     HEAD_BYTES_MAX,
     HEADERS_MAX,
@@ -252,3 +253,20 @@ def test_a_piece_may_end_with_a_size_line_shorter_than_the_one_before(before: in
     assert payload == b"a" * before + b"hello"
     assert out == first + b"hello\r\n0\r\n\r\n"
     assert body.is_ended
+
+
+def test_what_is_remembered_of_heads_is_bounded():
+    for number in range(2 * http1._LINES_MAX):
+        head_of(f"HTTP/1.1 200 {number}\nx-id: {number}\nx-long: {number:0300}\n\n")
+    for known in (http1._known_lines, http1._known_statuses):
+        assert 0 < len(known) <= http1._LINES_MAX
+        assert max(map(len, known)) <= http1._LINE_BYTES_MAX
+
+
+@pytest.mark.parametrize(
+    ("connection", "keeps_alive"),
+    [("keep-alive", True), ("Keep-Alive", True), ("upgrade", False), ("close", False)],
+)
+def test_an_old_connection_is_kept_where_it_says_so_alone(connection: str, keeps_alive: bool):
+    head = head_of(f"HTTP/1.0 200 OK\nConnection: {connection}\nContent-Length: 0\n\n")
+    assert head.keeps_alive is keeps_alive

@@ -82,6 +82,15 @@ def test_a_length_is_taken_out_where_it_stands():
     assert (first.content_bytes, second.content_bytes) == (12, 3456)
 
 
+@pytest.mark.parametrize("other", [b"X-Api-Key: k2", b"X-Api-Key: k\r\nX: y", b"Connection: close"])
+def test_what_stands_behind_the_length_is_part_of_the_rest(other: bytes):
+    behind = b"POST /v1/messages HTTP/1.1\r\nHost: a\r\nContent-Length: 12\r\n"
+    first, second = length_apart(behind + b"X-Api-Key: k"), length_apart(behind + other)
+    assert first is not None
+    assert second is not None
+    assert first.rest != second.rest
+
+
 lines = st.sampled_from(
     [
         *(b"Host: a", b"Host: b", b"X: y", b"X: Content-Length: 5", b"Content-Length: "),

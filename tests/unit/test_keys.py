@@ -114,6 +114,17 @@ def test_a_key_whose_hash_was_replaced_is_not_known_by_the_old_one() -> None:
     known.remember(b"new", principal(1))
 
     assert known.hashes() == [b"new"]
+    assert known.find(b"old") is None
+    assert len(known) == 1
+
+
+def test_nothing_is_kept_of_a_team_whose_keys_are_forgotten() -> None:
+    known = KnownKeys()
+    for number in range(3):
+        known.remember(bytes([number]), principal(number, team_id=number))
+        known.forget_key(ApiKeyId(number))
+
+    assert (known._principals, known._hashes, known._by_team) == ({}, {}, {})
 
 
 def test_replacing_never_brings_a_forgotten_key_back() -> None:

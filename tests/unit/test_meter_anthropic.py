@@ -107,6 +107,28 @@ def test_counts_of_the_last_delta_replace_those_of_the_start_and_nulls_do_not():
     assert measured.usage.output_tokens == 30
 
 
+def test_counts_without_a_reason_to_stop_are_running_ones():
+    cut = measure(sse(start(), BLOCK, text("hello" * 40), end({"output_tokens": 9}, None)))
+    assert cut.source is UsageSource.ESTIMATED
+    assert cut.usage.output_tokens == 50
+    whole = measure(sse(start(), BLOCK, text("hello" * 40), end({"output_tokens": 9})))
+    assert (whole.source, whole.usage.output_tokens) == (UsageSource.EXACT, 9)
+
+
+def test_a_refusal_without_counts_is_not_taken_for_a_free_one():
+    facts = RequestFacts(model="claude-a", is_streaming=False, body_bytes=400)
+    body = {"type": "message", "model": "claude-a", "content": [], "stop_reason": "refusal"}
+    bare = measure(json.dumps(body).encode(), facts=facts, kind="application/json")
+    assert (bare.source, bare.is_unbilled) == (UsageSource.ESTIMATED, False)
+    told = json.dumps({**body, "usage": {"input_tokens": 100, "output_tokens": 0}}).encode()
+    assert measure(told, facts=facts, kind="application/json").is_unbilled
+
+
+def test_counts_above_the_limit_of_the_request_are_not_lowered_by_an_estimate():
+    cut = measure(sse(start({"input_tokens": 100, "output_tokens": 1_000}), BLOCK))
+    assert (cut.source, cut.usage.output_tokens) == (UsageSource.ESTIMATED, 1_000)
+
+
 @pytest.mark.parametrize(
     ("ttls", "writes", "source"),
     [

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from gateway.domain.request import Dialect, RequestFacts
 from gateway.domain.usage import Measurement, Usage, UsageSource
 from gateway.meter.bedrock import BedrockMeter
+from gateway.meter.body import BODY_BYTES_MAX
 from gateway.meter.meter import meter_for
 from gateway.wire.eventstream import encode_frame
 from gateway.wire.request_facts import RequestTarget, read_facts
@@ -265,6 +266,21 @@ def test_a_familys_running_counts_are_the_estimate_of_a_cut_stream_usage_md_1_7(
     assert whole.stop_reason == "length"
 
 
+def test_running_counts_are_above_what_the_chunks_of_a_cut_stream_show():
+    measured = measure(llama(" a", 1), llama(" b", 99))
+    assert measured.source is UsageSource.ESTIMATED
+    assert (measured.usage.input_tokens, measured.usage.output_tokens) == (10, 99)
+
+
+def test_a_count_of_null_does_not_take_back_what_an_event_before_told():
+    usage = {"input_tokens": None, "cache_read_input_tokens": None, "output_tokens": 130}
+    end = inner({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": usage})
+    measured = measure(*ANTHROPIC[:2], end, inner({"type": "message_stop"}))
+    found = measured.usage
+    assert (found.input_uncached_tokens, found.cache_read_tokens) == (702, 7)
+    assert (found.output_tokens, measured.source) == (130, UsageSource.EXACT)
+
+
 @pytest.mark.parametrize(
     ("body", "counts"),
     [
@@ -395,6 +411,24 @@ def test_an_exception_frame_after_a_200_leaves_an_estimate_usage_md_1_6(kind):
     assert (measured.usage.input_tokens, measured.usage.output_tokens) == (100, 100)
 
 
+def test_a_failure_behind_the_counts_leaves_them_in_doubt():
+    told = metadata(inputTokens=18, outputTokens=181)
+    measured = measure(OPENING, text_delta("a"), STOP, told, failure("modelStreamErrorException"))
+    assert (measured.usage.input_tokens, measured.usage.output_tokens) == (18, 181)
+    assert measured.source is UsageSource.ESTIMATED
+
+
+def test_a_body_beyond_the_bound_is_not_kept():
+    meter = BedrockMeter(
+        provider="bedrock", facts=facts(is_streaming=False), content_type="application/json"
+    )
+    piece = b"x" * (1 << 20)
+    for _ in range(BODY_BYTES_MAX // len(piece) + 1):
+        meter.feed(piece)
+    assert meter._pieces == []
+    assert meter.finish().source is UsageSource.ESTIMATED
+
+
 def test_an_error_frame_is_named_by_its_code():
     headers = {":message-type": "error", ":error-code": "InternalError", ":error-message": "m"}
     assert measure(encode_frame(headers, b"")).error_type == "InternalError"
@@ -411,6 +445,10 @@ def test_a_cut_converse_stream_is_estimated_from_its_deltas_usage_md_1_0_4():
     tool = frame("contentBlockDelta", {"delta": {"toolUse": {"input": '{"a":"' + "b" * 94}}})
     assert measure(thoughts, tool).usage.output_tokens == pytest.approx(75, abs=2)
     assert measure(thoughts, max_output_tokens=20).usage.output_tokens == 20
+
+
+def test_each_delta_of_a_cut_stream_is_a_token_at_least():
+    assert measure(OPENING, *(text_delta("a") for _ in range(30))).usage.output_tokens == 30
 
 
 def test_a_cut_anthropic_stream_keeps_what_its_start_told():

@@ -87,6 +87,12 @@ def test_a_document_that_never_came_may_have_been_written_whole():
     assert meter(bounded).finish().usage.output_tokens == 50
 
 
+def test_a_whole_document_without_a_word_and_without_counts_is_a_token():
+    silent = json.dumps({"id": "c", "model": "m", "choices": [{"message": {"content": ""}}]})
+    found = measured(meter(), silent.encode())
+    assert (found.source, found.usage.output_tokens) == (UsageSource.ESTIMATED, 1)
+
+
 @pytest.mark.parametrize("body", [b"[]", b"null", b"3", b'"usage"', b"\xff\xfe", b"{}"])
 def test_a_document_that_is_no_answer_is_an_estimate(body: bytes):
     found = measured(meter(), body)

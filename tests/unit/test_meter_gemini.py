@@ -5,6 +5,7 @@ import pytest
 
 from gateway.domain.request import Dialect, RequestFacts
 from gateway.domain.usage import Measurement, Usage, UsageSource
+from gateway.meter.body import BODY_BYTES_MAX
 from gateway.meter.gemini import GeminiMeter
 from gateway.meter.meter import meter_for
 from gateway.wire.json_array import ELEMENT_BYTES_MAX, JsonArrayFramer
@@ -304,6 +305,13 @@ def test_an_error_inside_a_stream_leaves_an_estimate_usage_md_1_0_7():
     assert measured.usage.input_tokens == 10
 
 
+def test_counts_of_a_failed_body_stand_where_nothing_was_seen():
+    error = {"code": 503, "message": "overloaded", "status": "UNAVAILABLE"}
+    measured = measure_body(chunk(text="", error=error))
+    assert measured.source is UsageSource.ESTIMATED
+    assert (measured.usage.input_tokens, measured.usage.output_tokens) == (10, 5)
+
+
 def test_a_body_without_usage_is_estimated_usage_md_1_0_4():
     body = chunk(text="a" * 400)
     del body["usageMetadata"]
@@ -322,6 +330,25 @@ def test_a_cut_body_counts_as_text():
     measured = measure(data, "application/json", is_streaming=False)
     assert measured.source is UsageSource.ESTIMATED
     assert measured.usage.output_tokens == 1000
+
+
+def test_a_body_beyond_the_bound_is_not_kept():
+    meter = GeminiMeter(
+        provider="gemini", facts=facts(is_streaming=False), content_type="application/json"
+    )
+    piece = b"{" + b"x" * ((1 << 20) - 1)
+    for _ in range(BODY_BYTES_MAX // len(piece) + 1):
+        meter.feed(piece)
+    assert meter._form == []
+    assert meter.finish().source is UsageSource.ESTIMATED
+
+
+def test_a_chunk_that_is_too_long_to_read_leaves_the_counts_in_doubt():
+    too_long = b'data: {"note":"%b"}\n\n' % (b"a" * (16 << 20))
+    whole = stream(chunk(), newline=b"\n")
+    measured = measure(too_long + whole)
+    assert (measured.source, measured.is_complete) == (UsageSource.ESTIMATED, False)
+    assert measure(whole).source is UsageSource.EXACT
 
 
 def test_drawn_images_are_counted_apart_from_text_usage_md_1_5():

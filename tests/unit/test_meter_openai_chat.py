@@ -10,6 +10,7 @@ from gateway.domain.request import Dialect, RequestFacts
 from gateway.domain.usage import Measurement, Usage, UsageSource
 from gateway.meter.meter import meter_for
 from gateway.pricing.book import PriceBook
+from gateway.wire.sse import EVENT_BYTES_MAX
 
 FACTS = RequestFacts(model="gpt-a", is_streaming=True, body_bytes=400, usage_was_requested=True)
 DONE = b"data: [DONE]\n\n"
@@ -74,6 +75,53 @@ def test_a_tier_that_only_the_empty_first_chunk_names_is_read():
     assert measure(sse(first, *rest) + DONE).selectors.service_tier == "priority"
     later = measure(sse(first, *rest, {**last(**usage), "service_tier": "default"}) + DONE)
     assert later.selectors.service_tier == "default"
+
+
+def test_the_tier_may_stand_in_the_usage():
+    measured = measure(sse(chunk("hi"), last(prompt_tokens=20, service_tier="flex")) + DONE)
+    assert measured.selectors.service_tier == "flex"
+
+
+def test_counts_in_a_last_event_without_its_blank_line_are_read():
+    body = sse(chunk("hi"), chunk(None, "stop"), last(prompt_tokens=20, completion_tokens=7))
+    measured = measure(body.removesuffix(b"\n\n"))
+    assert (measured.source, measured.usage.output_tokens) == (UsageSource.EXACT, 7)
+
+
+def test_a_byte_order_mark_does_not_hide_the_first_event():
+    measured = measure(b"\xef\xbb\xbf" + sse(last(prompt_tokens=20, completion_tokens=7)) + DONE)
+    assert (measured.source, measured.usage.output_tokens) == (UsageSource.EXACT, 7)
+
+
+def test_events_that_nobody_can_read_are_a_token_each():
+    measured = measure(b"data: not json\n\n" * 50)
+    assert (measured.source, measured.usage.output_tokens) == (UsageSource.ESTIMATED, 50)
+
+
+TOO_LONG = b'data: {"choices":[],"note":"%b"}\n\n' % (b"a" * EVENT_BYTES_MAX)
+
+
+def test_an_event_that_is_too_long_to_read_leaves_the_counts_before_it_in_doubt():
+    counts = sse(chunk("hi"), chunk(None, "stop"), last(prompt_tokens=20, completion_tokens=7))
+    before, after = measure(TOO_LONG + counts + DONE), measure(counts + TOO_LONG + DONE)
+    assert (before.source, before.usage.output_tokens) == (UsageSource.EXACT, 7)
+    assert after.source is UsageSource.ESTIMATED
+    assert after.usage.input_tokens == 20
+
+
+@pytest.mark.parametrize("rest", [TOO_LONG + DONE, TOO_LONG, TOO_LONG[:-2]])
+def test_an_event_that_is_too_long_to_read_counts_as_text(rest: bytes):
+    measured = measure(sse(chunk("hi")) + rest)
+    assert measured.source is UsageSource.ESTIMATED
+    assert measured.usage.output_tokens == min(EVENT_BYTES_MAX // 4, 128_000)
+
+
+def test_a_bill_that_still_runs_is_not_the_bill():
+    usage = {"prompt_tokens": 20, "completion_tokens": 1, "cost": 0.0001}
+    running = sse(chunk("hi" * 40, usage=usage))
+    cut = measure(running, provider="openrouter")
+    assert (cut.source, cut.provider_cost_pico_usd) == (UsageSource.ESTIMATED, None)
+    assert measure(running + DONE, provider="openrouter").provider_cost_pico_usd == 10**8
 
 
 def test_cached_written_audio_and_image_tokens_leave_the_prompt():

@@ -1,12 +1,14 @@
 """Costs of measured generations: exact, by the right model, at the right time, never by accident free."""
 
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
 from genai_prices import Usage as TheirUsage
 from genai_prices import calc_price
+from msgspec.structs import replace as replace_fields
 
 from gateway.domain.money import usd_from_pico
 from gateway.domain.request import RequestFacts
@@ -413,6 +415,222 @@ def test_a_set_price_replaces_the_published_one_at_once():
     assert usd(book, "anthropic", "claude-opus-5", used) == 20
     assert usd(book, "anthropic", "claude-opus-5", used, at=NOW - timedelta(days=2)) == 25
     assert book.knows("anthropic", "claude-opus-5")
+
+
+def dated(model, *usd_per_mtok, day=timedelta(days=1)):
+    """A price from yesterday on, another from tomorrow, and so on."""
+    return [
+        PriceOverride(
+            provider="our-vllm",
+            model=model,
+            starts_at=NOW + (2 * number - 1) * day,
+            input_usd=Decimal(price),
+            output_usd=Decimal(price),
+        )
+        for number, price in enumerate(usd_per_mtok)
+    ]
+
+
+def test_a_published_price_ends_where_one_that_was_set_begins():
+    (price,) = dated("claude-opus-5", 1)
+    start = NOW + timedelta(hours=1)
+    book = PriceBook.load(NOW, [replace(price, provider="anthropic", starts_at=start)])
+    used = Usage(output_tokens=MILLION)
+    prices = [usd(book, "anthropic", "claude-opus-5", used, at=at) for at in (NOW, start, NOW)]
+    assert prices == [25, 1, 25]
+
+
+def test_a_price_that_ends_ends_for_holds_too():
+    book = PriceBook.load(NOW, dated("llama", 1, 3))
+    facts = RequestFacts(model="llama", is_streaming=True, body_bytes=100, max_output_tokens=50)
+    held = [
+        book.bounds(provider="our-vllm", facts=facts, at=NOW + timedelta(days=days))
+        for days in (0, 2, 0)
+    ]
+    assert held[1].worst_pico_usd == 3 * held[0].worst_pico_usd
+    assert held[1].expected_pico_usd == 3 * held[0].expected_pico_usd
+    assert held[2] == held[0]
+    book.set_overrides(dated("llama", 5))
+    now = book.bounds(provider="our-vllm", facts=facts, at=NOW)
+    assert now.worst_pico_usd == 5 * held[0].worst_pico_usd
+
+
+def test_a_price_that_ends_ends_for_a_part_of_an_answer_too():
+    book = PriceBook.load(NOW, [*dated("llama", 1), *dated("helper", 1, 3)])
+    used = Usage(output_tokens=10)
+    parts = (UsagePart(model=None, usage=used), UsagePart(model="helper", usage=used))
+    measured = measurement(parts=parts)
+    totals = [
+        charge(book, "our-vllm", "llama", measured, NOW + timedelta(days=days))
+        for days in (0, 2, 0)
+    ]
+    assert [total.amounts.output_pico_usd for total in totals] == [
+        20_000_000,
+        40_000_000,
+        20_000_000,
+    ]
+    book.set_overrides([*dated("llama", 1), *dated("helper", 5)])
+    assert charge(book, "our-vllm", "llama", measured).amounts.output_pico_usd == 60_000_000
+
+
+def test_what_is_rounded_up_goes_to_the_part_with_the_largest_remainder():
+    override = PriceOverride(
+        provider="our-vllm",
+        model="llama",
+        starts_at=NOW - timedelta(days=1),
+        input_usd=Decimal("0.0000001"),
+        output_usd=Decimal("0.0000007"),
+    )
+    book = PriceBook.load(NOW, [override])
+    used = Usage(input_uncached_tokens=2, output_tokens=1)
+    amounts = charge(book, "our-vllm", "llama", measurement(used)).amounts
+    assert (amounts.total_pico_usd, amounts.output_pico_usd) == (1, 1)
+
+
+def test_more_reasoning_than_output_is_no_more_than_the_output(book):
+    told = [Usage(output_tokens=10, reasoning_tokens=reasoning) for reasoning in (10, 1_000)]
+    costs = [usd(book, "perplexity", "sonar-deep-research", used) for used in told]
+    assert costs[0] == costs[1]
+    assert costs[0] != usd(book, "perplexity", "sonar-deep-research", Usage(output_tokens=10))
+
+
+def test_a_fee_of_the_request_is_charged_once_however_many_models_worked_on_it():
+    prices = [replace(price, request_usd=Decimal("0.01")) for price in dated("llama", 1)]
+    book = PriceBook.load(NOW, [*prices, *dated("helper", 1)])
+    parts = tuple(UsagePart(model=model, usage=Usage(output_tokens=1)) for model in (None, "llama"))
+    charged = charge(book, "our-vllm", "llama", measurement(parts=parts))
+    assert charged.amounts.request_pico_usd == 10**10
+
+
+def test_an_upstream_that_nobody_knows_is_as_dear_as_the_dearest_of_all(book):
+    used = Usage(output_tokens=MILLION)
+    dearest = [
+        usd(book, provider, "nobody-knows-this", used)
+        for provider in ("our-vllm", "anthropic", "openai")
+    ]
+    assert dearest[0] == max(dearest[1:])
+
+
+def test_one_part_at_a_ceiling_makes_the_whole_one(book):
+    used = Usage(output_tokens=1)
+    names = ["nobody-knows-this", "claude-haiku-5-5"]
+    for ordered in (names, names[::-1]):
+        parts = tuple(UsagePart(model=name, usage=used) for name in ordered)
+        assert charge(book, "anthropic", "claude-opus-5", measurement(parts=parts)).is_ceiling
+
+
+def test_each_choice_is_held_for_at_its_worst():
+    book = PriceBook.load(NOW, dated("llama", 1))
+    facts = RequestFacts(model="llama", is_streaming=True, body_bytes=100, max_output_tokens=1_000)
+    one, many = (
+        book.bounds(
+            provider="our-vllm", facts=replace_fields(facts, choice_count=count), at=NOW
+        ).worst_pico_usd
+        for count in (1, 5)
+    )
+    assert many - one == 4 * 1_000 * 10**6
+
+
+def test_one_breakpoint_for_an_hour_makes_all_be_held_for_at_that_rate(book):
+    facts = RequestFacts(model="claude-opus-5", is_streaming=True, body_bytes=100)
+    worst = {
+        ttls: book.bounds(
+            provider="anthropic", facts=replace_fields(facts, cache_ttls=ttls), at=NOW
+        ).worst_pico_usd
+        for ttls in ((), ("5m",), ("5m", "1h"), ("1h", "5m"), ("1h",))
+    }
+    assert worst[()] < worst["5m",] < worst["1h",]
+    assert worst["5m", "1h"] == worst["1h", "5m"] == worst["1h",]
+
+
+def test_a_call_that_can_cost_something_holds_something_rounded_up():
+    (price,) = dated("llama", "0.0000001")
+    facts = RequestFacts(model="llama", is_streaming=True, body_bytes=1, max_output_tokens=0)
+    book = PriceBook.load(NOW, [price])
+    assert book.bounds(provider="our-vllm", facts=facts, at=NOW).worst_pico_usd == 820
+    written = replace(
+        price, input_usd=Decimal(0), output_usd=Decimal(0), cache_write_5m_usd=Decimal(1)
+    )
+    book = PriceBook.load(NOW, [written])
+    bounds = book.bounds(provider="our-vllm", facts=facts, at=NOW)
+    assert bounds.worst_pico_usd > 0
+    assert bounds.expected_pico_usd == 1
+
+
+def test_no_more_is_held_for_than_a_model_can_read():
+    book = PriceBook.load(NOW, dated("llama", 1))
+    facts = RequestFacts(model="llama", is_streaming=True, body_bytes=1 << 30, max_output_tokens=0)
+    worst = book.bounds(provider="our-vllm", facts=facts, at=NOW).worst_pico_usd
+    assert worst == 1_050_000 * 10**6
+
+
+class TestExpectations:
+    """What calls usually cost, learnt from what they cost."""
+
+    FACTS = RequestFacts(model="llama", is_streaming=True, body_bytes=4_000)
+    PLAIN = Usage(input_uncached_tokens=1_001, output_tokens=100)
+
+    @pytest.fixture
+    def learning(self):
+        return PriceBook.load(NOW, [*dated("llama", 1), *dated("alpaca", 1)])
+
+    def expected(self, book, facts=FACTS):
+        return book.bounds(provider="our-vllm", facts=facts, at=NOW).expected_pico_usd
+
+    def observe(self, book, used=PLAIN, facts=FACTS, times=1, **fields):
+        measured = measurement(used, **fields)
+        charged = charge(book, "our-vllm", facts.model, measured)
+        for _ in range(times):
+            book.observed(
+                provider="our-vllm", facts=facts, measurement=measured, charge=charged, at=NOW
+            )
+
+    def test_it_comes_near_what_they_cost_and_a_margin(self, learning):
+        before = self.expected(learning)
+        self.observe(learning, times=200)
+        after = self.expected(learning)
+        assert after == pytest.approx(1_101 * 10**6 * 1.3, rel=0.02)
+        assert after < before
+
+    @pytest.mark.parametrize(
+        "fields", [{"source": UsageSource.ESTIMATED}, {"is_unbilled": True}], ids=str
+    )
+    def test_estimates_and_what_is_free_teach_nothing(self, learning, fields):
+        before = self.expected(learning)
+        self.observe(learning, times=200, **fields)
+        assert self.expected(learning) == before
+
+    def test_a_model_teaches_nothing_about_another(self, learning):
+        other = replace_fields(self.FACTS, model="alpaca")
+        before = self.expected(learning, other)
+        self.observe(learning, Usage(input_uncached_tokens=9, output_tokens=9_999), times=20)
+        assert self.expected(learning, other) == before
+        assert self.expected(PriceBook.load(NOW, dated("llama", 1))) == before
+
+    def test_output_is_learnt_by_the_choice(self, learning):
+        single = PriceBook.load(NOW, dated("llama", 1))
+        self.observe(single, times=200)
+        many = replace_fields(self.FACTS, choice_count=4)
+        used = Usage(input_uncached_tokens=1_001, output_tokens=400)
+        self.observe(learning, used, many, times=200)
+        assert self.expected(learning, many) == self.expected(single, many)
+
+    def test_one_absurd_answer_teaches_little(self, learning):
+        bare = replace_fields(self.FACTS, max_output_tokens=0)
+        before = self.expected(learning, bare)
+        self.observe(learning, Usage(input_uncached_tokens=10**9, output_tokens=10**9))
+        assert self.expected(learning, bare) <= before * 1.5
+        unbounded = replace_fields(self.FACTS, max_output_tokens=10**6)
+        assert self.expected(learning, unbounded) < 100_000 * 10**6
+
+    def test_a_discount_that_was_only_asked_for_lowers_no_hold(self, book):
+        plain, flex = (
+            RequestFacts(model="gpt-5", is_streaming=True, body_bytes=4_000, service_tier=tier)
+            for tier in (None, "flex")
+        )
+        held = [book.bounds(provider="openai", facts=facts, at=NOW) for facts in (plain, flex)]
+        assert held[0] == held[1]
+        assert held[0].expected_pico_usd > 0
 
 
 def test_memory_is_bounded_however_many_names_are_tried():

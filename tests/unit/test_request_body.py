@@ -135,6 +135,32 @@ def test_an_odd_effort_is_the_providers_business() -> None:
     assert chat(reasoning={"effort": 7}).effort is None
 
 
+@pytest.mark.parametrize(
+    ("fields", "choices"),
+    [
+        ({"prompt": "a"}, 1),
+        ({"prompt": "a", "n": 2, "best_of": 5}, 5),
+        ({"prompt": "a", "n": 3, "best_of": 1}, 3),
+        ({"prompt": ["a", "b"], "n": 3}, 6),
+        ({"prompt": [["a"], ["b"], ["c"]], "best_of": 2}, 6),
+        ({"prompt": [1, 2, 3], "n": 2}, 2),
+        ({"prompt": [], "n": 2}, 2),
+    ],
+)
+def test_every_answer_that_completions_generates_is_counted(
+    fields: dict[str, Any], choices: int
+) -> None:
+    body = orjson.dumps({"model": "gpt-3.5-turbo-instruct", **fields})
+    assert read_request(Dialect.OPENAI_COMPLETIONS, body).choice_count == choices
+
+
+def test_a_response_in_the_background_is_refused() -> None:
+    body = orjson.dumps({"model": "gpt-5", "input": "a", "background": True})
+    assert "background" in why(Dialect.OPENAI_RESPONSES, body)
+    plain = orjson.dumps({"model": "gpt-5", "input": "a", "background": False})
+    assert read_request(Dialect.OPENAI_RESPONSES, plain).model == "gpt-5"
+
+
 # What is refused
 
 
