@@ -53,7 +53,9 @@ def price_part(card: RateCard, usage: Usage, *, requests: int = 1) -> Priced:
         usage.web_search_requests * row.web_search
         + usage.web_search_preview_requests * row.web_search_preview,
     )
+    is_ceiling = card.is_ceiling
     if usage.output_video_tokens:
+        is_ceiling = is_ceiling or not card.has_video_rate
         filmed = usage.output_video_tokens * row.output_video
         parts = add(parts, (0, 0, 0, filmed, 0, 0))
     if extra_reasoning:
@@ -62,12 +64,20 @@ def price_part(card: RateCard, usage: Usage, *, requests: int = 1) -> Priced:
     return Priced(
         parts=parts if card.scale == 1 else _rounded_up_once(parts, card.scale),
         rates=_rates(row, usage),
-        is_ceiling=card.is_ceiling or (usage.output_video_tokens > 0 and not card.has_video_rate),
+        is_ceiling=is_ceiling,
     )
 
 
 def _rates(row: RateRow, usage: Usage) -> dict[str, str]:
     """The rates of tokens, and of what else was used, which is rare."""
+    if not (
+        usage.input_audio_ms
+        or usage.web_search_requests
+        or usage.web_search_preview_requests
+        or usage.file_search_calls
+        or usage.container_gigabytes
+    ):
+        return row.shown
     counts = (
         usage.input_audio_ms,
         usage.web_search_requests,
@@ -75,8 +85,6 @@ def _rates(row: RateRow, usage: Usage) -> dict[str, str]:
         usage.file_search_calls,
         usage.container_gigabytes,
     )
-    if not any(counts):
-        return row.shown
     kinds = (AUDIO_TIME, *FEE_KINDS)
     used = {kind: row.used[kind] for kind, count in zip(kinds, counts, strict=True) if count}
     return {**row.shown, **used}
