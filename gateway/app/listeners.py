@@ -9,6 +9,7 @@ import structlog
 from aiohttp import web
 
 from gateway.app.books import Ledger
+from gateway.app.descriptors import clients_max
 from gateway.app.timeouts import Timeouts
 from gateway.config import Config
 from gateway.edge.admin import AdminEdge
@@ -108,6 +109,7 @@ async def listen_for_clients(
     server = ClientServer(
         edge,
         calls,
+        connections_max=clients_max(),
         idle_timeout_s=timeouts.idle_client_s,
         head_timeout_s=timeouts.request_head_s,
     )

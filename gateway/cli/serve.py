@@ -12,6 +12,7 @@ import structlog
 import uvloop
 
 from gateway.app import serving
+from gateway.app.descriptors import raise_limit
 from gateway.app.garbage import settle_garbage
 from gateway.app.listeners import CannotListenError
 from gateway.cli.demo_team import DemoKey, ensure_demo_team
@@ -40,6 +41,7 @@ def serve(
     """Serve clients until SIGTERM, which drains; a second one ends at once."""
     config = _with_options(Config.from_env(), host=host, port=port, workers=workers)
     configure(config)
+    raise_limit()
     if config.unused_names:
         _log.warning("config.unused", names=list(config.unused_names))
     with _database(config) as (database_url, is_embedded):

@@ -2,7 +2,9 @@
 
 import asyncio
 from contextlib import suppress
+from typing import cast
 
+import structlog
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 from typing_extensions import override
@@ -12,6 +14,7 @@ from gateway.edge.calls import CallEdge
 from gateway.edge.clients import ClientEdge
 from gateway.edge.framework_connection import FrameworkConnection
 
+_log = structlog.get_logger("gateway.edge")
 _READ_BUFFER_BYTES = 16 * 1024
 _POLL_S = 0.02
 KEEPALIVE_TIMEOUT_S = 75.0
@@ -42,6 +45,14 @@ class QuietServer(web.Server):  # type: ignore[type-arg, unused-ignore]
         return self.new_framework_connection()
 
 
+class _Refused(asyncio.Protocol):
+    """A connection for which there is no room: closed at once."""
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        cast("asyncio.Transport", transport).abort()
+
+
 class ClientServer(QuietServer):
     """The server of the client listener: every connection begins as one of our own."""
 
@@ -50,6 +61,7 @@ class ClientServer(QuietServer):
         edge: ClientEdge,
         calls: CallEdge,
         *,
+        connections_max: int,
         idle_timeout_s: float = KEEPALIVE_TIMEOUT_S,
         head_timeout_s: float = HEAD_TIMEOUT_S,
     ) -> None:
@@ -57,6 +69,8 @@ class ClientServer(QuietServer):
         # leaving.
         super().__init__(edge.handle, handler_cancellation=True)
         self._call_edge = calls
+        self._connections_max = connections_max
+        self._was_full = False
         self._idle_timeout_s = idle_timeout_s
         self._head_timeout_s = head_timeout_s
         self._sweep_interval_s = min(idle_timeout_s / _SWEEPS, head_timeout_s / _HEAD_SWEEPS)
@@ -65,13 +79,22 @@ class ClientServer(QuietServer):
         self._takes_more = True
 
     @override
-    def __call__(self) -> CallConnection:  # type: ignore[override]
+    def __call__(self) -> CallConnection | _Refused:  # type: ignore[override]
+        if len(self._calls) + len(self._connections) >= self._connections_max:
+            return self._refused()
         connection = CallConnection(self._call_edge, self, self._loop)
         connection.takes_more = self._takes_more
         self._calls.add(connection)
         if self._sweep is None:
             self._sweep = self._loop.call_later(self._sweep_interval_s, self._close_idle)
         return connection
+
+    def _refused(self) -> _Refused:
+        if not self._was_full:
+            # Once: who fills it would else fill the log.
+            self._was_full = True
+            _log.warning("connections.full", connections_max=self._connections_max)
+        return _Refused()
 
     @override
     def new_framework_connection(self) -> FrameworkConnection:

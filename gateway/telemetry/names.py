@@ -163,6 +163,7 @@ LOG_EVENTS |= {
     "budget.database_fails": "Budgets could not be read or leased: the fail mode decides.",
     "budget.database_is_back": "Budgets are read and leased again.",
     "budget.failed": "The upkeep of budgets failed in a way nobody foresaw; it goes on.",
+    "connections.full": "There are no descriptors for more clients: new ones are closed at once.",
     "config.unused": "Settings that this start does not use.",
     "config.warning": "A setting that is allowed and dangerous.",
     "flags.client_failed": "The client of PostHog's flags failed; what it knew last holds.",
