@@ -7,7 +7,10 @@ from typing import Any
 import click
 from typing_extensions import override
 
-_RATE_DECIMALS_MAX = 12
+_DECIMALS_MAX = 12
+_RATE_DECIMALS_MAX = _DECIMALS_MAX
+_AMOUNT_MAX = 10**12
+_PICO_USD = Decimal("1e-12")
 _RATE_MAX = 1_000_000
 
 
@@ -29,7 +32,27 @@ class _Amount(click.ParamType[Any]):
         return amount
 
 
-class _Cap(_Amount):
+class _Bounded(_Amount):
+    """What an account can have: more would be an error of writing, and no report could show it."""
+
+    @override
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        amount = super().convert(value, param, ctx)
+        # Compared first: no arithmetic is done with numbers of any size.
+        if _is_beyond(amount, _AMOUNT_MAX) or amount != amount.quantize(_PICO_USD):
+            self.fail(
+                f"an amount is at most {_AMOUNT_MAX} USD, with at most {_DECIMALS_MAX} decimals.",
+                param,
+                ctx,
+            )
+        return amount
+
+
+def _is_beyond(amount: Decimal, most: int) -> bool:
+    return amount > most or amount < -most
+
+
+class _Cap(_Bounded):
     """A positive amount: zero would mean no cap to the guard, and rarely to the admin."""
 
     name = "usd"
@@ -107,9 +130,9 @@ class _Instant(click.ParamType[Any]):
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
-AMOUNT = _Amount()
+SHARE = _Amount()
+AMOUNT = _Bounded()
 RATE = _Rate()
 INSTANT = _Instant()
-CAP = _Cap()
 CAP_OR_NONE = _CapOrNone()
 MONTH = _Month()

@@ -6,7 +6,7 @@ from typing import Literal
 import asyncpg
 import click
 
-from gateway.cli.amounts import AMOUNT, CAP_OR_NONE
+from gateway.cli.amounts import CAP_OR_NONE, SHARE
 from gateway.cli.printing import print_json, print_rows, say
 from gateway.cli.session import CommandError, Row, json_option, query, team_id_of
 from gateway.domain.budget import Enforcement
@@ -36,8 +36,8 @@ def budget() -> None:
 @budget.command("set")
 @click.option("--team", "team_name", required=True)
 @click.option("--cap", type=CAP_OR_NONE, required=True, help="USD a month, or none.")
-@click.option("--warn-at", type=AMOUNT, help="Share of the cap at which the status is warn.")
-@click.option("--engage-at", type=AMOUNT, help="Share at which Save Mode engages.")
+@click.option("--warn-at", type=SHARE, help="Share of the cap at which the status is warn.")
+@click.option("--engage-at", type=SHARE, help="Share at which Save Mode engages.")
 @click.option("--enforcement", type=click.Choice([choice.value for choice in Enforcement]))
 @click.option("--reason", help="Stands in the audit of caps.")
 @json_option

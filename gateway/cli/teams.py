@@ -1,11 +1,12 @@
 """`gateway team`: make, list and archive teams."""
 
 from decimal import Decimal
+from typing import Literal
 
 import asyncpg
 import click
 
-from gateway.cli.amounts import CAP
+from gateway.cli.amounts import CAP_OR_NONE
 from gateway.cli.printing import print_json, print_rows, say
 from gateway.cli.session import CommandError, Row, json_option, query, team_id_of
 
@@ -17,10 +18,11 @@ def team() -> None:
 
 @team.command("create")
 @click.argument("name")
-@click.option("--cap", type=CAP, help="Monthly cap in USD.")
+@click.option("--cap", type=CAP_OR_NONE, help="Monthly cap in USD, or none.")
 @json_option
-def create(name: str, cap: Decimal | None, as_json: bool) -> None:
+def create(name: str, cap: Decimal | Literal["none"] | None, as_json: bool) -> None:
     """Make a team."""
+    cap_usd = None if cap == "none" else cap
 
     async def work(connection: asyncpg.Connection) -> int:
         try:
@@ -29,17 +31,19 @@ def create(name: str, cap: Decimal | None, as_json: bool) -> None:
                     "INSERT INTO ledger.team (name, monthly_cap_usd) VALUES ($1, $2) "
                     "RETURNING team_id",
                     name,
-                    cap,
+                    cap_usd,
                 )
             )
         except asyncpg.UniqueViolationError as exc:
             raise CommandError(f"there is a team {name!r} already") from exc
         except asyncpg.CheckViolationError as exc:
-            raise CommandError("a team's name has 1 to 200 characters") from exc
+            raise CommandError(
+                "a team's name has 1 to 200 characters that can be printed", status=2
+            ) from exc
 
     team_id = query(work)
     if as_json:
-        print_json({"team_id": team_id, "name": name, "monthly_cap_usd": cap})
+        print_json({"team_id": team_id, "name": name, "monthly_cap_usd": cap_usd})
     else:
         say(f"team {name} ({team_id})")
 

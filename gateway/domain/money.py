@@ -6,6 +6,8 @@ PICO_PER_USD = 10**12
 # Wide enough for the product of any 64-bit token count and any published rate.
 _EXACT = Context(prec=60)
 _CENT = Decimal("0.01")
+_DIGITS_MAX = 30
+_SHORT = Context(prec=3, rounding=ROUND_DOWN)
 
 
 def usd_from_pico(amount_pico_usd: int) -> Decimal:
@@ -32,7 +34,12 @@ def pico_from_usd(amount_usd: Decimal) -> int:
 
 
 def cents(amount_usd: Decimal) -> str:
-    """Two decimals, rounded towards zero, for headers and messages."""
+    """Two decimals, rounded towards zero, for headers and messages.
+
+    An amount beyond all money, which SQL can put there, has three digits and an exponent.
+    """
+    if amount_usd.adjusted() > _DIGITS_MAX:
+        return f"{_SHORT.plus(amount_usd):.2E}"
     return str(amount_usd.quantize(_CENT, ROUND_DOWN, _EXACT))
 
 

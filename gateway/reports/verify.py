@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from decimal import Decimal
+from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
 from pathlib import Path
 
 import asyncpg
@@ -16,6 +16,8 @@ _PAGES_AT_ONCE = 16_384
 # A page of a closed month is read once more for its digest, which is this much more work.
 _DIGEST_WEIGHT = 12
 _ZERO = Decimal(0)
+# As many digits as a NUMERIC can have: a sum that rounds would hide a difference, or make one.
+_EXACT = Context(prec=150_000, Emax=MAX_EMAX, Emin=MIN_EMIN)
 
 Progress = Callable[[int, int], None]
 """Told how much is done, of how much in all."""
@@ -107,7 +109,7 @@ class _Check:
             )
             for row in found:
                 account = self._account(row)
-                account.rows_usd += row["rows_usd"]
+                account.rows_usd = _EXACT.add(account.rows_usd, row["rows_usd"])
                 account.row_count += row["row_count"]
             self._advance(sum(min(end, count) - min(start, count) for count in pages))
 
@@ -120,7 +122,7 @@ class _Check:
         for (_, month), account in self.accounts.items():
             if month in sums:
                 count, total_usd = sums[month]
-                sums[month] = (count + account.row_count, total_usd + account.rows_usd)
+                sums[month] = (count + account.row_count, _EXACT.add(total_usd, account.rows_usd))
         entries = max(1, sum(count for count, _ in sums.values()))
         for period in closed:
             count, total_usd = sums[period["month"]]

@@ -143,3 +143,34 @@ async def test_metrics_are_not_on_the_client_listener(gateway, team):
 async def test_a_real_provider_is_never_called_simulated(gateway, team):
     answer = await gateway.post("/v1/messages", messages_body(), team)
     assert answer.header("x-gateway-simulated") is None
+
+
+async def test_a_cap_beyond_all_money_breaks_nothing(gateway):
+    """No command sets one, and SQL can."""
+    team = await gateway.make_team("1e400")
+    answer = await gateway.post("/v1/messages", messages_body(), team)
+    await gateway.entry(team)
+    usage = await gateway.get("/v1/usage", team.headers)
+    page = await request(gateway.running.admin_url, "GET", "/")
+
+    assert answer.status == usage.status == page.status == 200
+    assert answer.header("x-posthog-budget") == "ok"
+    assert Decimal(answer.header("x-posthog-budget-cap-usd")) == Decimal("1e400")
+    assert b"$1.00E+400" in page.body
+    await gateway.wait_until_nothing_is_held(team)
+
+
+async def test_a_correction_is_an_amount_and_no_request(gateway, team):
+    await gateway.post("/v1/messages", messages_body(), team)
+    await gateway.entry(team)
+    await gateway.execute(
+        "SELECT ledger.post_adjustment(gen_random_uuid(), 'adjustment',"
+        " date_trunc('month', now() AT TIME ZONE 'UTC')::date, $1, 1, 'checked')",
+        team.team_id,
+    )
+    usage = (await gateway.get("/v1/usage", team.headers)).document
+
+    assert {row["model"] is None: row["requests"] for row in usage["by_model"]} == {
+        True: 0,
+        False: 1,
+    }

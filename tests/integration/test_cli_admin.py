@@ -56,6 +56,24 @@ def test_a_team_is_made_listed_once_and_archived(
     assert after["archived_at"] is not None
 
 
+def test_a_team_may_be_made_without_a_cap_by_saying_none(command: Command) -> None:
+    assert command("team", "create", "growth", "--cap", "none")["monthly_cap_usd"] is None
+
+
+def test_no_key_is_made_for_an_archived_team(
+    command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command("team", "create", "growth")
+    command("team", "archive", "growth")
+
+    status = run(["key", "create", "--team", "growth"])
+
+    printed = capsys.readouterr()
+    assert (status, printed.out) == (1, "")
+    assert printed.err == "gateway: team 'growth' is archived: its keys do not work\n"
+    assert command("key", "list") == []
+
+
 def test_a_cap_is_set_with_its_reason_in_the_audit_and_lifted(
     command: Command, database_url: str
 ) -> None:

@@ -145,3 +145,21 @@ async def test_the_command_shows_a_progress_bar_to_a_terminal_and_to_nobody_else
     assert watched.returncode == 0
     assert b"Reading the ledger" in shown
     assert watched.stdout.decode() == quiet.stdout
+
+
+async def test_sums_are_exact_whatever_their_size(database, send):
+    """An adjustment by SQL can have any size; a sum that rounds would be a difference."""
+    await send(settlement(month=MONTH, team_id=TeamId(1)))
+    for amount in ("1e40", "0.000000000001", "-1e40"):
+        await database.execute(
+            "INSERT INTO ledger.team (team_id, name) OVERRIDING SYSTEM VALUE VALUES (1, 'one')"
+            " ON CONFLICT DO NOTHING"
+        )
+        await database.execute(
+            "SELECT ledger.post_adjustment(gen_random_uuid(), 'adjustment', $1, 1,"
+            " $2::text::numeric, 'x')",
+            MONTH,
+            amount,
+        )
+    found = await verify(database, month=None)
+    assert found.is_balanced, found.differences

@@ -32,3 +32,18 @@ def test_what_is_left_is_rounded_down_and_what_may_be_spent_up(
     amount: str, down: str, up: str
 ) -> None:
     assert (cents(Decimal(amount)), cents_up(Decimal(amount))) == (down, up)
+
+
+@pytest.mark.parametrize(
+    ("amount_usd", "text"),
+    [
+        ("25.039", "25.03"),
+        ("-0.019", "-0.01"),
+        ("999999999999.999999999999", "999999999999.99"),
+        ("1e400", "1.00E+400"),
+        ("-1e400", "-1.00E+400"),
+        ("1234567" + "0" * 200, "1.23E+206"),
+    ],
+)
+def test_cents_are_short_whatever_the_amount_is(amount_usd, text):
+    assert cents(Decimal(amount_usd)) == text
