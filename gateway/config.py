@@ -120,6 +120,15 @@ def providers_from_env() -> tuple[frozenset[str], dict[str, str]]:
     return config.free_upstreams, config.base_urls
 
 
+def upstreams_from_env() -> frozenset[str]:
+    """Names of the upstreams in GATEWAY_PROVIDERS_FILE.
+
+    Raises:
+        ConfigError: lists every problem at once.
+    """
+    return frozenset(upstream.name for upstream in Config.from_env().upstreams)
+
+
 def database_from_env(environ: Mapping[str, str] | None = None) -> DatabaseConfig:
     """The database's settings alone, for migrations and commands that need nothing else.
 

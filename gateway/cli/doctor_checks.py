@@ -24,6 +24,13 @@ _FSYNC_MS_SLOW = 50.0
 _PRIVATE_MODE = 0o700
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
+_WITHOUT_PROVIDER = {
+    False: "no credential is set: the embedded database serves a simulated provider",
+    True: "no credential is set: every call gets 503; "
+    "set GATEWAY_ANTHROPIC_API_KEY, GATEWAY_OPENAI_API_KEY or another provider's",
+}
+"""By whether GATEWAY_DATABASE_URL is set."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
@@ -103,7 +110,7 @@ async def reached(config: Config) -> list[Check]:
     targets = _targets(config)
     checks = await asyncio.gather(*(_reach(name, url) for name, url in targets))
     if not any(name.startswith("provider") for name, _ in targets):
-        detail = "no credential is set: the embedded database serves a simulated provider"
+        detail = _WITHOUT_PROVIDER[config.database.url is not None]
         checks.append(Check(name="providers", state="warn", detail=detail))
     if config.posthog.host is None:
         checks.append(Check(name="posthog", state="ok", detail="not configured: no events"))

@@ -9,6 +9,8 @@ from gateway.auth.keys import hash_key, new_key, prefix_of
 from gateway.cli.printing import print_json, print_rows, say
 from gateway.cli.session import CommandError, Row, json_option, query, team_id_of
 
+_IS_ARCHIVED = "SELECT archived_at IS NOT NULL FROM ledger.team WHERE team_id = $1"
+
 
 @click.group()
 def key() -> None:
@@ -59,6 +61,8 @@ def create(
 
     async def work(connection: asyncpg.Connection) -> None:
         team_id = await team_id_of(connection, team_name)
+        if await connection.fetchval(_IS_ARCHIVED, team_id):
+            raise CommandError(f"team {team_name!r} is archived: its keys do not work")
         # A key whose text could not be printed would be lost: nobody keeps it.
         async with connection.transaction():
             text = await insert_key(

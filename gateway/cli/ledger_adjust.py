@@ -10,9 +10,12 @@ import click
 from gateway.cli.amounts import AMOUNT, MONTH
 from gateway.cli.corrections import Correction, post_correction
 from gateway.cli.printing import print_json, say
-from gateway.cli.session import json_option, query, team_id_of
+from gateway.cli.session import CommandError, json_option, query, team_id_of
 from gateway.domain.clock import SystemClock, month_of
 from gateway.domain.ids import new_uuid
+
+# Of which the database makes partitions.
+_FIRST_MONTH = date(2000, 1, 1)
 
 
 @click.command("adjust")
@@ -44,7 +47,14 @@ def adjust(
     """Book a correction, signed by who is logged in to the database."""
     clock = SystemClock()
     entry_id = given_id or new_uuid(clock)
-    posted_month = month or month_of(clock.now())
+    this_month = month_of(clock.now())
+    posted_month = month or this_month
+    if not _FIRST_MONTH <= posted_month <= this_month:
+        raise CommandError(
+            f"{posted_month:%Y-%m} cannot be corrected: the ledger has months from "
+            f"{_FIRST_MONTH:%Y-%m} to this one, {this_month:%Y-%m}",
+            status=2,
+        )
 
     async def work(connection: asyncpg.Connection) -> bool:
         return await post_correction(

@@ -1,5 +1,6 @@
 """`gateway price`: what models cost, and the prices that the operator sets."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import asyncpg
@@ -10,10 +11,11 @@ from gateway.cli.price_rerate import rerate
 from gateway.cli.price_set import set_price
 from gateway.cli.printing import print_json, print_rows, say
 from gateway.cli.session import CommandError, Row, json_option, query
-from gateway.config import providers_from_env
+from gateway.config import providers_from_env, upstreams_from_env
 from gateway.config_settings import PROVIDERS
 from gateway.domain.clock import SystemClock
 from gateway.pricing.book import PriceBook
+from gateway.pricing.overrides import PriceOverride
 from gateway.reports.price_rows import price_history, prices_in_force, set_prices
 
 _SHOWN_RATES = ("input", "output", "cache_read", "cache_write_5m", "cache_write_1h")
@@ -35,6 +37,7 @@ def show(model: str, provider: str | None, at: datetime | None, as_json: bool) -
 
     async def work(connection: asyncpg.Connection) -> tuple[list[Row], list[Row]]:
         overrides = await set_prices(connection)
+        _check_provider(provider, overrides)
         history = await price_history(connection, model=model, provider=provider)
         named = {each.provider for each in overrides if each.model == model}
         providers = [provider] if provider else sorted({*PROVIDERS, "bedrock", *named})
@@ -61,6 +64,14 @@ def show(model: str, provider: str | None, at: datetime | None, as_json: bool) -
         print_rows(shown, as_json=False, empty="")
 
 
+def _check_provider(provider: str | None, overrides: Sequence[PriceOverride]) -> None:
+    known = {*PROVIDERS, "bedrock", *upstreams_from_env(), *(each.provider for each in overrides)}
+    if provider is not None and provider not in known:
+        raise CommandError(
+            f"there is no provider {provider!r}: one of {', '.join(sorted(known))}", status=2
+        )
+
+
 def _in_force(book: PriceBook, model: str, providers: list[str], moment: datetime) -> list[Row]:
     found: list[Row] = []
     for provider in providers:
@@ -80,6 +91,7 @@ def list_prices(provider: str | None, only_set: bool, at: datetime | None, as_js
     """The rows of `ledger.price` that are in force."""
 
     async def work(connection: asyncpg.Connection) -> list[Row]:
+        _check_provider(provider, await set_prices(connection))
         rows = await prices_in_force(
             connection, at=at or SystemClock().now(), provider=provider, only_set=only_set
         )

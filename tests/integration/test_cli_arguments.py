@@ -1,9 +1,12 @@
+import asyncio
+
 import pytest
 
 from gateway.cli.main import run
 from tests.fakes.command import gateways, ran
 
 MONTH = ("--month", "2026-10")
+ADJUST = ("ledger", "adjust", "--team", "x", "--amount", "1", "--reason", "r")
 WRONG = (
     ((), "say which command"),
     (("spnd",), "did you mean spend?"),
@@ -19,10 +22,17 @@ WRONG = (
     (("ledger", "export", *MONTH, "--format", "xml"), "focus"),
     (("ledger", "adjust", "--team", "x", "--amount", "many", "--reason", "r"), "dollars"),
     (("ledger", "adjust", "--team", "x", "--amount", "1"), "--reason"),
+    (("ledger", "adjust", "--team", "x", "--amount", "1e40", "--reason", "r"), "at most"),
+    (("ledger", "adjust", "--team", "x", "--amount", "-1e13", "--reason", "r"), "at most"),
+    (("ledger", "adjust", "--team", "x", "--amount", "1e-13", "--reason", "r"), "12 decimals"),
+    (("ledger", "adjust", "--team", "x", "--amount", "1e999999999", "--reason", "r"), "at most"),
+    ((*ADJUST, "--month", "2099-01"), "to this one"),
+    ((*ADJUST, "--month", "1999-05"), "months from 2000-01"),
     (("ledger", "adjust", "--team", "x", "--amount", "1", "--reason", "r", "--entry", "7"), "UUID"),
     (("period", "close"), "MONTH"),
     (("period", "close", "10-2026"), "2026-11"),
     (("reconcile", "acme", *MONTH), "anthropic"),
+    (("reconcile",), "anthropic"),
     (("reconcile", "openai", *MONTH, "--tolerance", "-1"), "from 0"),
     (("price", "set", "m", "--input", "1", "--from", "2026-01-01"), "--output"),
     (("price", "set", "m", "--input", "1", "--output", "1"), "--from"),
@@ -32,11 +42,14 @@ WRONG = (
     (("budget", "set", "--team", "x", "--cap", "0"), "say none"),
     (("budget", "set", "--team", "x", "--cap", "-5"), "say none"),
     (("budget", "set", "--team", "x", "--cap", "NaN"), "dollars"),
+    (("budget", "set", "--team", "x", "--cap", "1e58"), "at most"),
     (("budget", "set", "--team", "x"), "--cap"),
     (("budget", "set", "--team", "x", "--cap", "1", "--enforcement", "soft"), "strict"),
     (("key", "create"), "--team"),
     (("key", "revoke"), "PREFIX"),
     (("team", "create"), "NAME"),
+    (("team", "create", "z", "--cap", "1e400"), "at most"),
+    (("team", "create", "z", "--cap", "0"), "say none"),
 )
 
 
@@ -52,6 +65,7 @@ def test_a_wrong_argument_ends_with_status_2_and_one_line_that_says_what_is_righ
     assert status == 2
     assert printed.out == ""
     assert printed.err.count("\n") == 1
+    assert "\t" not in printed.err
     assert hint in printed.err
 
 
@@ -65,10 +79,15 @@ async def test_names_that_are_not_there_and_settings_that_are_unknown_are_wrong_
         "key revoke gw_nothing",
         "key list --team nobody --json",
         "team archive nobody",
+        "price list --provider nope",
+        "price show gpt-4o --provider nope",
     )
+    nameless = await asyncio.to_thread(run, ["team", "create", ""]), capsys.readouterr().err
     monkeypatch.setenv("GATEWAY_DATABASE_ULR", database_url)
     (unknown,) = await ran(capsys, "team list")
 
+    assert (nameless[0], "1 to 200" in nameless[1]) == (2, True)
+    assert "anthropic, " in nobody[-1].stderr
     for finished in (*nobody, unknown):
         assert (finished.status, finished.stdout, len(finished.lines)) == (2, b"", 1)
     assert "GATEWAY_DATABASE_URL" in unknown.stderr

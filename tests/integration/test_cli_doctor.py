@@ -64,6 +64,23 @@ async def test_doctor_names_everything_that_is_wrong_at_once(
     assert finished.document["healthy"] is False
 
 
+async def test_doctor_says_what_happens_without_a_credential(
+    database_url: str, tmp_path: Path
+) -> None:
+    own = await gateway(
+        *("doctor", "--json"),
+        GATEWAY_DATABASE_URL=database_url,
+        GATEWAY_DATA_DIR=str(tmp_path / "data"),
+    )
+    embedded = await gateway("doctor", "--json", GATEWAY_DATA_DIR=str(tmp_path / "data"))
+
+    for finished, said in ((own, "503; set GATEWAY_ANTHROPIC_API_KEY"), (embedded, "simulated")):
+        (detail,) = (
+            each["detail"] for each in finished.document["checks"] if each["check"] == "providers"
+        )
+        assert said in detail
+
+
 async def test_doctor_leaves_a_fresh_machine_as_it_was(tmp_path: Path) -> None:
     finished = await gateway("doctor", "--json", GATEWAY_DATA_DIR=str(tmp_path / "data"))
 

@@ -1,7 +1,7 @@
 -- name: team_month_by_model
--- One team's entries of one month, a line a model, the dearest first.
+-- One team's month, a line a model, the dearest first; a correction is an amount and no request.
 SELECT coalesce(response_model, request_model) AS model,
-       count(*) AS requests,
+       count(*) FILTER (WHERE entry_type = 'usage') AS requests,
        sum(input_uncached_tokens + cache_read_tokens + cache_write_5m_tokens + cache_write_1h_tokens) AS input_tokens,
        sum(output_tokens) AS output_tokens,
        sum(amount_usd) AS spend_usd
