@@ -16,7 +16,7 @@ from gateway.config_parts import (
     Secret,
     UpstreamEntry,
 )
-from gateway.config_reader import Reader, is_database_url
+from gateway.config_reader import Reader, is_database_url, is_loopback
 from gateway.config_settings import ADMIN_PROVIDERS, PROVIDERS
 from gateway.config_upstreams import upstreams_from_file
 
@@ -81,11 +81,7 @@ class Config:
                 workers=reader.integer("GATEWAY_WORKERS", least=1, most=256),
                 body_bytes_max=reader.integer("GATEWAY_BODY_MAX_BYTES", least=1024, most=1 << 30),
             ),
-            admin=AdminConfig(
-                host=reader.text("GATEWAY_ADMIN_HOST"),
-                port=reader.port("GATEWAY_ADMIN_PORT"),
-                token=reader.secret("GATEWAY_ADMIN_TOKEN"),
-            ),
+            admin=_admin(reader),
             database=_database(reader),
             providers={name: _provider(reader, name) for name in PROVIDERS},
             bedrock=BedrockConfig(
@@ -158,6 +154,19 @@ def data_dir() -> Path:
 def pg_bin() -> Path | None:
     """`GATEWAY_PG_BIN`, or None where the binaries are to be found."""
     return database_from_env().pg_bin
+
+
+def _admin(reader: Reader) -> AdminConfig:
+    admin = AdminConfig(
+        host=reader.text("GATEWAY_ADMIN_HOST"),
+        port=reader.port("GATEWAY_ADMIN_PORT"),
+        token=reader.secret("GATEWAY_ADMIN_TOKEN"),
+    )
+    if admin.token is None and not is_loopback(admin.host):
+        reader.problems.append(
+            f"GATEWAY_ADMIN_TOKEN: set one, since GATEWAY_ADMIN_HOST {admin.host!r} is not loopback"
+        )
+    return admin
 
 
 def _database(reader: Reader) -> DatabaseConfig:

@@ -4,6 +4,7 @@ import difflib
 import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import parse_qsl, urlsplit
@@ -36,6 +37,14 @@ def is_database_url(text: str) -> bool:
     hosts = parts.netloc.rpartition("@")[2].split(",")
     ports = options.get("port", "").split(",")
     return all(map(_HOST.fullmatch, hosts)) and all(p.isdecimal() or not p for p in ports)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a listener on that address."""
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class Reader:

@@ -65,7 +65,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         name="GATEWAY_ADMIN_TOKEN",
         default=None,
-        meaning="Bearer token that the admin listener asks for; required off loopback.",
+        meaning="Bearer token that the admin listener asks for; without one it takes "
+        "loopback addresses alone, and `gateway` does not start on another.",
         is_secret=True,
     ),
     Setting(name="GATEWAY_WORKERS", default="1", meaning="Processes that serve the same port."),

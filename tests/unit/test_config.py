@@ -139,6 +139,18 @@ def test_an_unknown_name_refuses_to_start_and_names_the_nearest(name: str, neare
     assert problem(**{name: "x"}) == f"{name}: no such setting; did you mean {nearest}?"
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
+def test_the_admin_listener_needs_no_token_on_loopback(host: str) -> None:
+    assert Config.from_env({"GATEWAY_ADMIN_HOST": host}).admin.host == host
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "gateway.internal"])
+def test_the_admin_listener_needs_a_token_elsewhere(host: str) -> None:
+    assert problem(GATEWAY_ADMIN_HOST=host).startswith("GATEWAY_ADMIN_TOKEN: ")
+    config = Config.from_env({"GATEWAY_ADMIN_HOST": host, "GATEWAY_ADMIN_TOKEN": "t"})
+    assert config.admin.host == host
+
+
 def test_what_container_platforms_inject_is_ignored() -> None:
     environ = {
         "GATEWAY_SERVICE_HOST": "10.0.0.1",
@@ -178,6 +190,20 @@ def test_no_secret_is_ever_printed() -> None:
     assert "hidden-" not in repr(Config.from_env(secrets))
     wrong = {name: value.replace("postgresql", "mysql") for name, value in secrets.items()}
     assert "hidden-" not in str(problems(**wrong, GATEWAY_PORT="x"))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:p%2F@h/d",
+        "postgres://u@h1:5432,h2/d?sslmode=require",
+        "postgresql://gateway@/gateway?host=%2Fvar%2Frun&port=5432",
+        "postgresql://[::1]:5432/d",
+        "postgresql:///d",
+    ],
+)
+def test_what_the_driver_can_take_apart_is_a_database_url(url: str) -> None:
+    assert database_from_env({"GATEWAY_DATABASE_URL": url}).url == Secret(url)
 
 
 def test_the_database_is_read_without_the_rest() -> None:
