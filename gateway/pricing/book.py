@@ -90,6 +90,20 @@ class PriceBook:
         """
         if measurement.is_unbilled:
             return Charge(amounts=Amounts(), price_version=UNBILLED)
+        if measurement.response_model is None and facts.also_models:
+            # Any of them may have answered, and a free one may be among them.
+            alone = replace(facts, also_models=())
+            charges = [
+                self.charge(
+                    provider=provider,
+                    request_model=model,
+                    measurement=measurement,
+                    facts=alone,
+                    at=at,
+                )
+                for model in (request_model, *facts.also_models)
+            ]
+            return max(charges, key=lambda each: each.amounts.total_pico_usd)
         names = _by_trust(provider, measurement.response_model, request_model)
         selectors = _selectors(measurement, facts)
         card = self._card(provider, names, selectors, at)

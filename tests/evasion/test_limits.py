@@ -43,7 +43,7 @@ HEEDED = {
     "DeepSeek": (CHAT, chat_body(', "max_tokens": 1', model="deepseek-chat")),
     "OpenAI": (CHAT, chat_body(', "max_completion_tokens": 1', model="gpt-5")),
     "xAI": (CHAT, chat_body(', "max_completion_tokens": 1', model="grok-4")),
-    "Converse": (CONVERSE.target, bedrock_body(CONVERSE, inferenceConfig={"maxTokens": 1})),
+    "Converse": (CONVERSE.target, bedrock_body(CONVERSE, max_tokens=1)),
     "Claude": (INVOKE.target, bedrock_body(INVOKE, max_tokens=1)),
     "gpt-oss": (GPT_OSS, b'{"messages":[],"max_completion_tokens":1}'),
 }
@@ -90,19 +90,19 @@ def converse_pieces():
 SEEN = {
     "a chat": (
         CHAT,
-        chat_body(', "max_tokens": 1', stream=True, model="deepseek-chat"),
+        chat_body(', "max_completion_tokens": 1', stream=True, model="deepseek-chat"),
         hanging(*chat_pieces(), content_type="text/event-stream"),
     ),
     "a conversation": (
         f"{CONVERSE.target}-stream",
-        bedrock_body(CONVERSE, inferenceConfig={"maxTokens": 1}),
+        bedrock_body(CONVERSE, max_tokens=1),
         hanging(*converse_pieces(), content_type=EVENT_STREAM_TYPE),
     ),
 }
 
 
 @pytest.mark.parametrize(("target", "body", "answer"), SEEN.values(), ids=SEEN.keys())
-async def test_e51_what_was_seen_is_charged_whatever_the_limit_said(
+async def test_e51_what_was_seen_is_charged_where_the_limit_is_not_heeded(
     gateway, team, provider, target, body, answer
 ):
     provider.will(answer)

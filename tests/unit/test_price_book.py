@@ -119,6 +119,24 @@ def test_an_answering_model_without_a_price_is_billed_as_the_requested_one(book)
     assert not charged.is_ceiling
 
 
+@pytest.mark.parametrize("asked", ["openai/gpt-oss-20b:free", "openai/gpt-4o-mini"])
+def test_of_several_models_the_dearest_is_billed_where_none_says_that_it_answered(book, asked):
+    used = Usage(input_uncached_tokens=1_000, output_tokens=10)
+
+    def cost(model, *also, answered=None):
+        facts = RequestFacts(model=model, is_streaming=True, body_bytes=100, also_models=also)
+        measured = measurement(used, model=answered)
+        charged = book.charge(
+            provider="openrouter", request_model=model, measurement=measured, facts=facts, at=NOW
+        )
+        return charged.amounts.total_pico_usd
+
+    dearest = cost("openai/gpt-4o")
+    assert dearest > cost(asked)
+    assert cost(asked, "openai/gpt-4o-mini", "openai/gpt-4o") == dearest
+    assert cost(asked, "openai/gpt-4o", answered=asked) == cost(asked)
+
+
 def test_on_bedrock_the_region_in_the_requested_profile_sets_the_price(book):
     used = Usage(output_tokens=MILLION)
     regional = usd(book, "bedrock", "us.anthropic.claude-opus-4-8", used, model="claude-opus-4-8")
