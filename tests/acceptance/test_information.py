@@ -174,3 +174,31 @@ async def test_a_correction_is_an_amount_and_no_request(gateway, team):
         True: 0,
         False: 1,
     }
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example", "localhost.evil.example:8081", "10.0.0.7", "[2001:db8::1]:80", "", "a]"],
+)
+async def test_the_admin_listener_without_a_token_answers_no_foreign_name(gateway, host):
+    """A page of that name could have its browser look here and read what it finds."""
+    for target in ("/", "/metrics", "/nothing"):
+        answer = await request(gateway.running.admin_url, "GET", target, host=host or " ")
+        assert answer.status == 403
+        assert b"GATEWAY_ADMIN_TOKEN" in answer.body
+    health = await request(gateway.running.admin_url, "GET", "/livez", host=host or " ")
+    assert health.status == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "LOCALHOST:8081", "127.0.0.1", "127.8.8.8:1", "[::1]:9"]
+)
+async def test_the_admin_listener_answers_the_names_of_its_own_machine(gateway, host):
+    assert (await request(gateway.running.admin_url, "GET", "/", host=host)).status == 200
+
+
+async def test_an_admin_listener_with_a_token_answers_any_name_that_has_it(make_gateway):
+    url = make_gateway(GATEWAY_ADMIN_TOKEN="x" * 32).running.admin_url
+    token = [("authorization", "Bearer " + "x" * 32)]
+    assert (await request(url, "GET", "/metrics", token, host="gateway.example")).status == 200
+    assert (await request(url, "GET", "/metrics", host="gateway.example")).status == 401

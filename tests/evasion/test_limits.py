@@ -43,7 +43,7 @@ HEEDED = {
     "DeepSeek": (CHAT, chat_body(', "max_tokens": 1', model="deepseek-chat")),
     "OpenAI": (CHAT, chat_body(', "max_completion_tokens": 1', model="gpt-5")),
     "xAI": (CHAT, chat_body(', "max_completion_tokens": 1', model="grok-4")),
-    "Converse": (CONVERSE.target, bedrock_body(CONVERSE, max_tokens=1)),
+    "Converse": (CONVERSE.target, bedrock_body(CONVERSE, inferenceConfig={"maxTokens": 1})),
     "Claude": (INVOKE.target, bedrock_body(INVOKE, max_tokens=1)),
     "gpt-oss": (GPT_OSS, b'{"messages":[],"max_completion_tokens":1}'),
 }

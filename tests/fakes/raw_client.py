@@ -37,13 +37,16 @@ class RawAnswer:
 class RawConnection:
     """One connection; `send` a request, `head` and `pieces` of its answer."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str
+    ) -> None:
         self._reader = reader
         self._writer = writer
+        self._host = host
         self._sent_s = 0.0
 
     def send(self, method: str, target: str, headers: Headers, body: bytes = b"") -> None:
-        lines = [f"{method} {target} HTTP/1.1", "host: gateway.test"]
+        lines = [f"{method} {target} HTTP/1.1", f"host: {self._host}"]
         lines += [f"{name}: {value}" for name, value in headers]
         names = {name.lower() for name, _ in headers}
         if not names & {"content-length", "transfer-encoding"}:
@@ -112,19 +115,26 @@ class RawConnection:
 
 
 @asynccontextmanager
-async def connected(url: str) -> AsyncIterator[RawConnection]:
+async def connected(url: str, host: str | None = None) -> AsyncIterator[RawConnection]:
+    """`host` is what the requests say; without it, the address itself."""
     parts = urlsplit(url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port, limit=1 << 24)
     try:
-        yield RawConnection(reader, writer)
+        yield RawConnection(reader, writer, host or parts.netloc)
     finally:
         writer.transport.abort()
 
 
 async def request(
-    url: str, method: str, target: str, headers: Headers = (), body: bytes = b""
+    url: str,
+    method: str,
+    target: str,
+    headers: Headers = (),
+    body: bytes = b"",
+    *,
+    host: str | None = None,
 ) -> RawAnswer:
     """One request on a connection of its own, its answer read to the end."""
-    async with connected(url) as connection, asyncio.timeout(30):
+    async with connected(url, host) as connection, asyncio.timeout(30):
         connection.send(method, target, list(headers), body)
         return await connection.rest(await connection.head())
