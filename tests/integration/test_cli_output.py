@@ -155,8 +155,32 @@ async def test_focus_as_json_has_its_own_columns(
     )
 
     assert finished.status == 0, finished.stderr
+    assert {row["BillingPeriodStart"] for row in finished.document} == {f"{LAST}-01T00:00:00Z"}
+    assert {row["ChargePeriodStart"] for row in finished.document} == {f"{LAST}-10T00:00:00Z"}
     assert {row["BillingCurrency"] for row in finished.document} == {"USD"}
     assert all("entry_id" not in row for row in finished.document)
+
+
+async def test_a_correction_leaves_none_of_focus_mandatory_names_empty(
+    database_url: str, make_team: MakeTeam
+) -> None:
+    await make_team("growth")
+    environ = {"GATEWAY_DATABASE_URL": database_url}
+    adjusted = await gateway(
+        *("ledger", "adjust", "--team", "growth", "--amount", "-5", "--reason", "credit note"),
+        *("--month", LAST),
+        **environ,
+    )
+
+    finished = await gateway(
+        *("ledger", "export", "--month", LAST, "--format", "focus", "--json"), **environ
+    )
+
+    assert adjusted.status == finished.status == 0
+    (row,) = finished.document
+    names = ("BillingAccountId", "ProviderName", "PublisherName", "InvoiceIssuerName")
+    assert [row[name] for name in names] == ["gateway"] * 4
+    assert Decimal(row["BilledCost"]) == -5
 
 
 async def test_names_are_shown_as_they_are_and_control_characters_written_out(

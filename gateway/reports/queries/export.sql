@@ -14,13 +14,19 @@ WHERE e.month = $1
 ORDER BY e.entry_id;
 
 -- name: export_focus
--- A month in the columns of FOCUS 1.2, and in no others.
-SELECT "BillingAccountId", "BillingAccountName", "BillingCurrency", "BillingPeriodStart", "BillingPeriodEnd",
-       "ChargePeriodStart", "ChargePeriodEnd", "ChargeCategory", "ChargeClass", "ChargeDescription", "ChargeFrequency",
+-- A month in the columns of FOCUS 1.2, and in no others; what may not be null there is the gateway's own line.
+SELECT coalesce("BillingAccountId", 'gateway') AS "BillingAccountId",
+       coalesce("BillingAccountName", 'gateway') AS "BillingAccountName", "BillingCurrency",
+       to_char("BillingPeriodStart" AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS "BillingPeriodStart",
+       to_char("BillingPeriodEnd" AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS "BillingPeriodEnd",
+       to_char("ChargePeriodStart" AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS "ChargePeriodStart",
+       to_char("ChargePeriodEnd" AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS "ChargePeriodEnd",
+       "ChargeCategory", "ChargeClass", "ChargeDescription", "ChargeFrequency",
        "BilledCost", "EffectiveCost", "ListCost", "ContractedCost", "ConsumedQuantity", "ConsumedUnit",
        "PricingQuantity", "PricingUnit", "ListUnitPrice", "ContractedUnitPrice", "PricingCategory", "PricingCurrency",
        "SkuId", "SkuPriceId", "SkuMeter", "ResourceId", "ServiceName", "ServiceCategory", "ServiceSubcategory",
-       "ProviderName", "PublisherName", "InvoiceIssuerName", "SubAccountId", "SubAccountName", "SubAccountType"
+       coalesce("ProviderName", 'gateway') AS "ProviderName", coalesce("PublisherName", 'gateway') AS "PublisherName",
+       coalesce("InvoiceIssuerName", 'gateway') AS "InvoiceIssuerName", "SubAccountId", "SubAccountName", "SubAccountType"
 FROM ledger.focus_charge
 WHERE month = $1
 ORDER BY "ChargePeriodStart", "SubAccountName", "SkuId";
