@@ -101,4 +101,4 @@ lock: ## resolve the lock files anew (needs uv)
 clean: ## remove the environment and what was built; data in ./var stays
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup run demo test test-fast check fmt migrate bench bench-admission bench-gate soak cap-trials kill-test nth-kill outage-test bench-scale recordings prices docs lock clean
+.PHONY: help setup run demo test test-fast check fmt migrate bench bench-admission bench-gate soak cap-trials kill-test nth-kill outage-test bench-posting bench-scale recordings prices docs lock clean

@@ -53,6 +53,20 @@ def test_every_command_exists(path):
     assert set(_COMMAND.findall(text)) <= commands
 
 
+def test_the_list_of_decisions_has_each_of_them_by_its_title():
+    listed = (ROOT / "docs/adr/README.md").read_text(encoding="utf-8")
+    for path in (ROOT / "docs/adr").glob("[0-9]*.md"):
+        title = path.read_text(encoding="utf-8").splitlines()[0].partition(". ")[2]
+        assert f"[{title}]({path.name})" in listed
+
+
+def test_every_target_of_the_makefile_is_phony():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE))
+    (phony,) = re.findall(r"^.PHONY: (.*)$", makefile, re.MULTILINE)
+    assert targets == set(phony.split())
+
+
 def test_decisions_have_their_own_numbers():
     numbers = [path.name[:4] for path in (ROOT / "docs/adr").glob("[0-9]*.md")]
     assert len(numbers) == len(set(numbers))

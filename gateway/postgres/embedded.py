@@ -102,6 +102,11 @@ class EmbeddedPostgres:
         """Its own server ended, and nobody here had asked for that."""
         return self._server is not None and self._server.exit_status is not None
 
+    @property
+    def is_running(self) -> bool:
+        """A server takes connections on the directory now, whoever started it."""
+        return self._is_ready()
+
     def start_again(self) -> bool:
         """Start the server that has died; False where a process of the old one is still there.
 

@@ -15,17 +15,23 @@ async def test_commands_work_beside_a_running_server_and_without_one(tmp_path: P
     try:
         migrated = await gateway("migrate", "--json", **environ)
         made = await gateway("team", "create", "growth", "--cap", "25", "--json", **environ)
-        shown, listed, keyed = await gateways(
+        shown, listed, keyed, beside = await gateways(
             "budget show --json",
             "price list --provider groq --json",
             "key create --team growth --label ci",
+            "database url",
             **environ,
         )
     finally:
         await asyncio.to_thread(server.stop)
+    address = await gateway("database", "url", **environ)
     alone = await gateway("key", "list", "--team", "growth", "--json", **environ)
 
     assert [each.status for each in (migrated, made, shown, listed, keyed, alone)] == [0] * 6
+    assert (address.status, beside.status) == (0, 0)
+    assert address.stdout == beside.stdout
+    assert beside.stderr == ""
+    assert (len(address.lines), "not running" in address.stderr) == (1, True)
     assert (shown.document[0]["team"], shown.document[0]["cap_usd"]) == ("growth", "25")
     assert len(listed.document) > 5
     key = keyed.stdout.decode().strip()
