@@ -63,6 +63,8 @@ class BudgetView(Value, frozen=True, kw_only=True):
     """Posted spend of the month; None while it is unresolved."""
     held_usd: Decimal
     resets_at: datetime
+    enforcement: Enforcement | None = None
+    """None while it is not known."""
 
 
 class Admission(Value, frozen=True, kw_only=True):

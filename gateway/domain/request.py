@@ -46,6 +46,11 @@ class RequestFacts(Value, frozen=True, kw_only=True):
     also_models: tuple[str, ...] = ()
     """Other models that the body lets the provider answer with, instead of `model`."""
 
+    has_unseen_input: bool = False
+    """Files, earlier answers or tools' findings are input, too; looked for where it matters."""
+    tool_calls_max: int = 0
+    """Of tools that run at the provider for a fee."""
+
     def for_model(self, model: str) -> "RequestFacts":
         """The same request of a model by the name that its provider knows."""
         return self if model == self.model else replace(self, model=model)

@@ -200,6 +200,7 @@ class Account:
             spend_usd=spend_usd,
             held_usd=held_usd,
             resets_at=self.resets_at,
+            enforcement=None if self.terms is None else self.terms.enforcement,
         )
 
 

@@ -51,6 +51,7 @@ class BoundRow:
     input_cached_1h: int
     output: int
     request: int
+    tool_call: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +98,12 @@ def _dearest_until(start: int, cards: list[RateCard], scale: int) -> BoundRow:
         max(max(_written_rate(row), row.cache_write_1h) * factor for row, factor in rows),
         max(_output_rate(row) * factor for row, factor in rows),
         max(row.request * factor for row, factor in rows),
+        max(_fee(row) * factor for row, factor in rows),
     )
+
+
+def _fee(row: RateRow) -> int:
+    return max(row.web_search, row.web_search_preview, row.file_search, row.container)
 
 
 def _output_rate(row: RateRow) -> int:
@@ -124,8 +130,9 @@ def _output_tokens_default(model: str, context_tokens: int | None) -> int:
 def hold_bounds(card: BoundCard, facts: RequestFacts, usual: Expectation) -> HoldBounds:
     """Bounds of one call; the worst is a token a byte at the dearest rate it can trigger."""
     body_bytes = facts.body_bytes
-    input_tokens = body_bytes + UNSEEN_INPUT_TOKENS
-    input_tokens = min(input_tokens, card.input_tokens_max)
+    input_tokens = card.input_tokens_max
+    if not facts.has_unseen_input:
+        input_tokens = min(body_bytes + UNSEEN_INPUT_TOKENS, input_tokens)
     output_tokens = facts.max_output_tokens
     if output_tokens is None:
         output_tokens = card.output_tokens_default
@@ -140,6 +147,7 @@ def hold_bounds(card: BoundCard, facts: RequestFacts, usual: Expectation) -> Hol
         input_tokens * _input_rate(row, facts.cache_ttls)
         + output_tokens * choices * row.output
         + row.request
+        + facts.tool_calls_max * row.tool_call
     )
     worst_pico_usd = -(-worst // card.scale)
     expected = expected_pico_usd(card.plain, body_bytes, output_tokens, choices, usual)

@@ -9,10 +9,11 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from gateway.domain.budget import Admission, BudgetView
+from gateway.domain.budget import Admission, BudgetView, Enforcement
 from gateway.domain.entry import Hold
 from gateway.domain.errors import GatewayError
 from gateway.domain.ids import TeamId
+from gateway.domain.request import RequestFacts
 from gateway.pricing.bounds import HoldBounds
 from gateway.proxy.call import Call
 from gateway.proxy.exchange_end import OnEnd
@@ -25,6 +26,7 @@ from gateway.proxy.reply import Reply
 from gateway.proxy.settlement import Books, OpenHold
 from gateway.upstream.answer import Upstream
 from gateway.upstream.providers import Destination
+from gateway.wire.references import references_of
 
 
 class Proxy:
@@ -81,7 +83,7 @@ class Proxy:
             reply.set_simulated()
         if call.is_token_count:
             return self._count(call, route, reply)
-        bounds = self._bounds(route)
+        bounds = self._bounds(route, call.principal.team_id)
         admission = self._books.desk.admit(
             call.principal.team_id,
             expected_pico_usd=bounds.expected_pico_usd,
@@ -166,18 +168,28 @@ class Proxy:
                 now_s=books.clock.now().timestamp(),
             )
 
-    def _bounds(self, route: Route) -> HoldBounds:
-        bounds = self._bounds_at(route, route.destination)
+    def _bounds(self, route: Route, team_id: TeamId) -> HoldBounds:
+        facts = route.facts
+        view = self._books.desk.view(team_id)
+        if view is None or view.enforcement is Enforcement.STRICT:
+            # What the body refers to is looked for where the worst case is held.
+            found = references_of(route.body)
+            facts = replace(
+                facts,
+                has_unseen_input=found.has_unseen_input,
+                tool_calls_max=found.tool_calls_max,
+            )
+        bounds = self._bounds_at(facts, route.destination)
         if route.fallback is None:
             return bounds
-        other = self._bounds_at(route, route.fallback)
+        other = self._bounds_at(facts, route.fallback)
         return HoldBounds(
             expected_pico_usd=max(bounds.expected_pico_usd, other.expected_pico_usd),
             worst_pico_usd=max(bounds.worst_pico_usd, other.worst_pico_usd),
         )
 
-    def _bounds_at(self, route: Route, destination: Destination) -> HoldBounds:
-        facts = route.facts.for_model(destination.model)
+    def _bounds_at(self, facts: RequestFacts, destination: Destination) -> HoldBounds:
+        facts = facts.for_model(destination.model)
         if facts.cache_ttls:
             # Save Mode may turn each of the client's breakpoints into a one-hour write.
             facts = replace(facts, cache_ttls=("1h",))

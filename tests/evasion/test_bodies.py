@@ -1,4 +1,4 @@
-"""E1 to E11, E16 to E19, E38, E51: bodies that would mean one thing to us, another to a provider."""
+"""E1 to E11, E16 to E19, E38, E56: bodies that would mean one thing to us, another to a provider."""
 
 import gzip
 import json
@@ -537,7 +537,7 @@ async def test_e38_a_count_that_is_none_is_what_the_total_leaves(
 
 @pytest.mark.parametrize("odd", [b'"\\ud83d"', b"NaN", b"-Infinity", b"[1e400]", b"9" * 5000])
 @pytest.mark.parametrize("of", TOTALS)
-async def test_e51_what_a_strict_parser_refuses_hides_no_usage(gateway, provider, of, odd):
+async def test_e56_what_a_strict_parser_refuses_hides_no_usage(gateway, provider, of, odd):
     target, request, document = TOTALS[of]
     plain = json.dumps(document).encode()
     amounts = []
@@ -553,7 +553,7 @@ async def test_e51_what_a_strict_parser_refuses_hides_no_usage(gateway, provider
 
 
 @pytest.mark.parametrize("odd", [b'"\\ud83d"', b"NaN", b"[1e400]"])
-async def test_e51_the_same_in_a_stream(gateway, team, provider, odd):
+async def test_e56_the_same_in_a_stream(gateway, team, provider, odd):
     events = [
         event.replace(b'"usage":', b'"odd":%b,"usage":' % odd) for event in OPENAI_STREAM.events
     ]

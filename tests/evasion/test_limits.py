@@ -19,6 +19,7 @@ from tests.fakes.transcripts import OPENAI_TEXT
 from tests.fixtures.gateway import chat_body
 
 CHAT = "/v1/chat/completions"
+MESSAGES = "/v1/messages"
 GPT_OSS = "/model/openai.gpt-oss-120b-1:0/invoke"
 # More than the input of these calls and a token of output, less than an answer without a limit.
 CAP_USD = "0.035"
@@ -116,6 +117,46 @@ async def test_e51_what_was_seen_is_charged_where_the_limit_is_not_heeded(
     entry = await gateway.entry(team)
     assert entry["usage_source"] == "estimated"
     assert entry["output_tokens"] >= 9 * len(WORDS) // 4
+
+
+# E57: what a body only refers to, and tools that run at the provider.
+
+REFERRING = {
+    "an earlier answer": ("/v1/responses", {"input": "x", "previous_response_id": "resp_1"}),
+    "a page": (
+        MESSAGES,
+        {"messages": [{"role": "user", "content": [{"source": {"url": "https://a.example/b"}}]}]},
+    ),
+    "a film": (GENERATION.target, {"contents": [{"parts": [{"fileData": {"fileUri": "gs://a"}}]}]}),
+    "searches": ("/v1/responses", {"input": "x", "tools": [{"type": "web_search"}]}),
+    "searches with a limit": (
+        MESSAGES,
+        {
+            "messages": [],
+            "tools": [{"type": "web_search_20250305", "name": "web_search", "max_uses": 10}],
+        },
+    ),
+}
+_MODELS = {MESSAGES: "claude-sonnet-5-5", "/v1/responses": "gpt-5"}
+_LIMITS = {
+    MESSAGES: {"max_tokens": 100},
+    "/v1/responses": {"max_output_tokens": 100},
+    GENERATION.target: {"generationConfig": {"maxOutputTokens": 100}},
+}
+
+
+@pytest.mark.parametrize(("target", "fields"), REFERRING.values(), ids=REFERRING.keys())
+async def test_e57_what_a_body_only_refers_to_is_held_for_where_the_cap_is_strict(
+    gateway, provider, target, fields
+):
+    """The body alone would fit a hundred times."""
+    body = json.dumps({"model": _MODELS.get(target, "m"), **fields, **_LIMITS[target]}).encode()
+    team = await gateway.make_team("0.20", enforcement="strict")
+    for _ in range(2):
+        # The second is decided from memory.
+        answer = await gateway.post(target, body, team)
+        assert answer.status in {403, 429}, answer.body
+    assert provider.requests == []
 
 
 # E5 in the dialects that name their model in the path, and for what multiplies an answer.

@@ -134,13 +134,20 @@ def requests(draw):
         speed=asked.speed,
         inference_geo=asked.inference_geo,
         cache_ttls=ttls,
+        has_unseen_input=draw(st.booleans()),
+        tool_calls_max=draw(st.integers(0, 20)),
     )
-    read = draw(st.integers(0, facts.body_bytes + UNSEEN_INPUT_TOKENS))
+    unseen_tokens = 1_000_000 if facts.has_unseen_input else UNSEEN_INPUT_TOKENS
+    read = draw(st.integers(0, min(facts.body_bytes + unseen_tokens, 1_000_000)))
+    calls = draw(st.integers(0, facts.tool_calls_max))
+    searches = draw(st.integers(0, calls))
     written = draw(st.integers(0, read)) if ttls else 0
     usage = Usage(
         input_uncached_tokens=read - written,
         cache_write_1h_tokens=written if "1h" in ttls else 0,
         cache_write_5m_tokens=written if ttls == ("5m",) else 0,
+        web_search_requests=searches,
+        file_search_calls=calls - searches,
         output_tokens=draw(
             st.integers(0, (4_000 if limit is None else limit) * facts.choice_count)
         ),
