@@ -6,6 +6,7 @@ November 2026. A limit that stands anywhere else is none to the model, which wri
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -44,7 +45,9 @@ _family = re.compile(
     rf"({'|'.join(map(re.escape, _BY_FAMILY))})"
 ).match
 # The name of a limit, or one that only a parser can read; a value of "max" is none.
-_may_limit = re.compile(rb'"max[^"]|\\u', re.IGNORECASE).search
+_limit_name = re.compile(rb'"max[^"]|\\u', re.IGNORECASE).search
+_LOOKED_THROUGH_BYTES_MAX = 64 * 1024
+_MODELS_MAX = 1024
 
 
 def bedrock_limit(
@@ -64,9 +67,13 @@ def bedrock_limit(
     own = _CONVERSE if is_converse else _own_limits(model)
     if largest(document, own, MAX_TOKENS_MAX) is None:
         return None
-    if is_converse and MORE_FIELDS in members and _may_limit(bytes(members[MORE_FIELDS])):
+    if is_converse and MORE_FIELDS in members and _may_hold_a_limit(bytes(members[MORE_FIELDS])):
         return None
     return found
+
+
+def _may_hold_a_limit(fields: bytes) -> bool:
+    return len(fields) > _LOOKED_THROUGH_BYTES_MAX or _limit_name(fields) is not None
 
 
 def largest(
@@ -92,6 +99,7 @@ def largest(
     return found
 
 
+@lru_cache(_MODELS_MAX)
 def _own_limits(model: str) -> tuple[tuple[str, ...], ...]:
     """None at all for a family that we do not know, and for an ARN that does not name one."""
     family = _family(model)

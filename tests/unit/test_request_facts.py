@@ -4,6 +4,7 @@ import pytest
 
 from gateway.domain.errors import InvalidRequestError
 from gateway.domain.request import Dialect, RequestFacts
+from gateway.wire.output_limits import MORE_FIELDS
 from gateway.wire.request_facts import RequestTarget, read_facts
 from tests.fakes.dialects import FORM_TYPE, SOUND, form
 
@@ -142,6 +143,16 @@ def test_an_escaped_limit_in_the_fields_that_converse_passes_on_takes_the_bound_
     body = b'{"inferenceConfig":{"maxTokens":7},"additionalModelRequestFields":%b}' % more
 
     assert read_facts(target, body).max_output_tokens is None
+
+
+def test_more_fields_than_are_looked_through_take_the_bound_away() -> None:
+    target = RequestTarget(dialect=Dialect.BEDROCK, model=CLAUDE, action="converse")
+    found = []
+    for more_bytes in (60_000, 70_000):
+        more = {"inferenceConfig": {"maxTokens": 7}, MORE_FIELDS: {"x": "y" * more_bytes}}
+        found.append(read_facts(target, json.dumps(more).encode()).max_output_tokens)
+
+    assert found == [7, None]
 
 
 @pytest.mark.parametrize("value", ["7", 7.0, True, -1, 2**31, [7]])
