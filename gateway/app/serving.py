@@ -16,6 +16,7 @@ from gateway.edge.calls import CallEdge
 from gateway.edge.clients import ClientEdge
 from gateway.edge.health import Readiness
 from gateway.edge.information import Information
+from gateway.edge.intake import Intake
 from gateway.edge.routes import RouteTable
 from gateway.proxy.lifecycle import Proxy
 from gateway.proxy.preparation import Preparation, RoadPolicy
@@ -154,6 +155,7 @@ def _edges(
     """What answers requests that the framework has read, and calls that we have read ourselves."""
     routes = RouteTable(config.policy.products)
     body_bytes_max = config.listen.body_bytes_max
+    intake = Intake(body_bytes_max=body_bytes_max, timeout_s=body_timeout_s)
     edge = ClientEdge(
         routes=routes,
         keys=ledger.keys,
@@ -162,7 +164,7 @@ def _edges(
         readiness=readiness,
         clock=clock,
         body_bytes_max=body_bytes_max,
-        body_timeout_s=body_timeout_s,
+        intake=intake,
     )
     calls = CallEdge(
         routes=routes,
@@ -170,6 +172,6 @@ def _edges(
         proxy=proxy,
         clock=clock,
         body_bytes_max=body_bytes_max,
-        body_timeout_s=body_timeout_s,
+        intake=intake,
     )
     return edge, calls

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from gateway.edge.body import BODY_TIMEOUT_S
+from gateway.edge.intake import BODY_TIMEOUT_S
 from gateway.edge.server import HEAD_TIMEOUT_S, KEEPALIVE_TIMEOUT_S
 from gateway.proxy.relays import DRAIN_TIMEOUT_S, STALL_TIMEOUT_S
 from gateway.upstream.fast import IDLE_TIMEOUT_S

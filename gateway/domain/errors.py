@@ -12,6 +12,7 @@ GatewayError                          status, code, retryable, safe message
 │   ├── UpstreamTimeoutError     504  ├── UpstreamCutError         502
 │   └── ProviderNotConfiguredError 503
 ├── LedgerUnavailableError       503  we cannot know or record something that we must
+├── OverloadedError              503  we have no room for what the client sends
 └── ConfigError                       start-up only; lists every problem at once
 """
 
@@ -169,6 +170,15 @@ class LedgerUnavailableError(GatewayError):
     status = 503
     code = "ledger_unavailable"
     is_retryable = True
+
+
+class OverloadedError(GatewayError):
+    """Too many large request bodies are arriving at once; try again shortly."""
+
+    status = 503
+    code = "overloaded"
+    is_retryable = True
+    retry_after_s = 1
 
 
 class ConfigError(Exception):

@@ -12,46 +12,22 @@ from gateway.domain.errors import (
     RequestTooLargeError,
     UnsupportedMediaError,
 )
+from gateway.domain.ids import TeamId
 from gateway.edge.call_head import JSON_MEDIA_TYPE, is_of_type
-
-BODY_TIMEOUT_S = 30.0
-# A sender that was slower than this since it began gets no more time than the time-out.
-_RATE_LEAST_BYTES_PER_S = 1024 * 64
+from gateway.edge.intake import Arrival, Intake
 
 _WHOLE_BYTES_MAX = 64 * 1024
 
 
-class Arrival:
-    """A body on its way: by when more of it must come, however large it says that it is."""
-
-    __slots__ = ("_began_s", "_loop", "_timeout_s")
-
-    def __init__(self, timeout_s: float) -> None:
-        self._timeout_s = timeout_s
-        self._loop = asyncio.get_running_loop()
-        self._began_s = self._loop.time()
-
-    def deadline_s(self, read_bytes: int) -> float:
-        """On the loop's clock, once so much has come.
-
-        A pause has the time-out, and so has what lags behind the least rate.
-        """
-        by_rate_s = self._began_s + read_bytes / _RATE_LEAST_BYTES_PER_S
-        return min(self._loop.time(), by_rate_s) + self._timeout_s
-
-
 async def read_body(
-    request: web.BaseRequest,
-    bytes_max: int,
-    *,
-    media_type: str,
-    timeout_s: float = BODY_TIMEOUT_S,
+    request: web.BaseRequest, bytes_max: int, *, media_type: str, intake: Intake, team_id: TeamId
 ) -> bytes:
     """The whole body, refused before it is read where its own length says that it is too large.
 
     Raises:
         RequestTooLargeError, UnsupportedMediaError, RequestTimeoutError, InvalidRequestError,
             ExpectationFailedError.
+        OverloadedError: too much of other bodies is here.
         ClientGoneError: the client left while it was sending.
     """
     _check_media_type(request, media_type)
@@ -66,26 +42,29 @@ async def read_body(
     if declared is not None and declared <= _WHOLE_BYTES_MAX and content.is_eof():
         # All of it came with the head, as most bodies do: no waiting, so no time-out.
         return content.read_nowait()
+    arrival = Arrival(intake, team_id)
     try:
-        return await _read(request, bytes_max, Arrival(timeout_s))
+        return await _read(request, bytes_max, arrival)
     except TimeoutError as exc:
         raise RequestTimeoutError from exc
     except web.RequestPayloadError as exc:
         raise InvalidRequestError("The request body is not framed as HTTP says.") from exc
     except ConnectionError as exc:
         raise ClientGoneError from exc
+    finally:
+        arrival.end()
 
 
 async def _read(request: web.BaseRequest, bytes_max: int, arrival: Arrival) -> bytes:
     pieces: list[bytes] = []
     read_bytes = 0
-    async with asyncio.timeout_at(arrival.deadline_s(0)) as timeout:
+    async with asyncio.timeout_at(arrival.add(0)) as timeout:
         while piece := await request.content.readany():
             read_bytes += len(piece)
             if read_bytes > bytes_max:
                 raise RequestTooLargeError
             pieces.append(piece)
-            timeout.reschedule(arrival.deadline_s(read_bytes))
+            timeout.reschedule(arrival.add(len(piece)))
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 

@@ -9,10 +9,10 @@ from gateway.auth.directory import KeyDirectory
 from gateway.domain.clock import Clock
 from gateway.domain.errors import ClientGoneError, GatewayError
 from gateway.domain.ids import new_entry_id
-from gateway.edge.body import BODY_TIMEOUT_S
 from gateway.edge.call_connection import CallConnection, CallTurn, Rest
 from gateway.edge.call_head import CallHead, read_call_head
 from gateway.edge.incoming_body import IncomingBody
+from gateway.edge.intake import Intake
 from gateway.edge.refusal import FAILED, refusal, show_budget
 from gateway.edge.reply import ClientReply
 from gateway.edge.routes import RouteTable, Surface
@@ -35,14 +35,14 @@ class CallEdge:
         proxy: Proxy,
         clock: Clock,
         body_bytes_max: int,
-        body_timeout_s: float = BODY_TIMEOUT_S,
+        intake: Intake,
     ) -> None:
         self._routes = routes
         self._keys = keys
         self._proxy = proxy
         self._clock = clock
         self._body_bytes_max = body_bytes_max
-        self._body_timeout_s = body_timeout_s
+        self._intake = intake
 
     def recognise(self, head: RequestHead) -> CallHead | None:
         """None for what is no call, and for one whose head alone is reason to refuse it."""
@@ -85,7 +85,7 @@ class CallEdge:
         try:
             if turn.principal is None:
                 turn.principal = await self._keys.authenticate(turn.head.key)
-            body = await turn.body.whole(self._body_timeout_s)
+            body = await turn.body.whole(self._intake, turn.principal.team_id)
             call = turn.head.call(turn.entry_id, turn.principal, body)
             await self._proxy.serve(call, turn.reply)
             await turn.reply.flush()

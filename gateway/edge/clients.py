@@ -16,12 +16,13 @@ from gateway.domain.errors import (
 from gateway.domain.identity import Principal
 from gateway.domain.ids import EntryId, new_entry_id
 from gateway.domain.request import Dialect
-from gateway.edge.body import BODY_TIMEOUT_S, read_body
+from gateway.edge.body import read_body
 from gateway.edge.call_head import media_type_of, own_headers, read_call_head
 from gateway.edge.credential import presented_key
 from gateway.edge.framework_connection import reply_to, sent
 from gateway.edge.health import Readiness
 from gateway.edge.information import Information
+from gateway.edge.intake import Intake
 from gateway.edge.refusal import FAILED, refusal, show_budget
 from gateway.edge.reply import ClientReply
 from gateway.edge.routes import Match, RouteTable, Surface, with_query
@@ -57,7 +58,7 @@ class ClientEdge:
         readiness: Readiness,
         clock: Clock,
         body_bytes_max: int,
-        body_timeout_s: float = BODY_TIMEOUT_S,
+        intake: Intake,
     ) -> None:
         self._routes = routes
         self._keys = keys
@@ -66,7 +67,7 @@ class ClientEdge:
         self._readiness = readiness
         self._clock = clock
         self._body_bytes_max = body_bytes_max
-        self._body_timeout_s = body_timeout_s
+        self._intake = intake
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; the outermost place that catches everything."""
@@ -119,7 +120,8 @@ class ClientEdge:
             request,
             self._body_bytes_max,
             media_type=media_type_of(head.dialect),
-            timeout_s=self._body_timeout_s,
+            intake=self._intake,
+            team_id=principal.team_id,
         )
         await self._proxy.serve(head.call(turn.entry_id, principal, body), turn.reply)
         await turn.reply.flush()

@@ -2,8 +2,9 @@
 
 import asyncio
 
-from gateway.domain.errors import RequestTimeoutError
-from gateway.edge.body import BODY_TIMEOUT_S, Arrival
+from gateway.domain.errors import OverloadedError, RequestTimeoutError
+from gateway.domain.ids import TeamId
+from gateway.edge.intake import Arrival, Intake
 
 # Of a body that nobody has asked for yet: its sender has not said who it is.
 UNASKED_BYTES_MAX = 64 * 1024
@@ -55,19 +56,20 @@ class IncomingBody:
             if self._waiter is not None and not self._waiter.done():
                 self._waiter.set_result(None)
         elif self._timeout is not None and self._arrival is not None:
-            self._timeout.reschedule(self._arrival.deadline_s(self._arrived_bytes))
+            self._go_on(self._timeout, self._arrival, len(data))
         elif self._waiter is None and not self.is_held:
             self._hold()
         return rest
 
-    async def whole(self, timeout_s: float = BODY_TIMEOUT_S) -> bytes:
+    async def whole(self, intake: Intake, team_id: TeamId) -> bytes:
         """All of it, once it is there.
 
         Raises:
             RequestTimeoutError: the client sends it too slowly, or nothing for so long.
+            OverloadedError: too much of other bodies is here.
         """
         if self._missing_bytes:
-            await self._wait(timeout_s)
+            await self._wait(Arrival(intake, team_id))
         return self.pieces_joined()
 
     def pieces_joined(self) -> bytes:
@@ -90,14 +92,24 @@ class IncomingBody:
             self._transport.resume_reading()
         self.is_held = False
 
-    async def _wait(self, timeout_s: float) -> None:
-        self._waiter = asyncio.get_running_loop().create_future()
-        self._release()
-        self._arrival = Arrival(timeout_s)
+    async def _wait(self, arrival: Arrival) -> None:
+        waiter = self._waiter = asyncio.get_running_loop().create_future()
         try:
-            async with asyncio.timeout_at(self._arrival.deadline_s(0)) as self._timeout:
-                await self._waiter
+            deadline_s = arrival.add(self._arrived_bytes)
+            self._release()
+            self._arrival = arrival
+            async with asyncio.timeout_at(deadline_s) as self._timeout:
+                await waiter
         except TimeoutError as exc:
             raise RequestTimeoutError from exc
         finally:
             self._timeout = None
+            arrival.end()
+
+    def _go_on(self, timeout: asyncio.Timeout, arrival: Arrival, more_bytes: int) -> None:
+        try:
+            timeout.reschedule(arrival.add(more_bytes))
+        except OverloadedError as exc:
+            self._timeout = None
+            if self._waiter is not None and not self._waiter.done():
+                self._waiter.set_exception(exc)

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
 import pytest
 
@@ -27,7 +28,8 @@ def shared_gateway(make_gateway: MakeGateway) -> GatewayUnderTest:
     return make_gateway(
         timeouts=Timeouts(
             shutdown_s=10, gone_client_s=2, request_head_s=HEAD_S, request_body_s=BODY_S
-        )
+        ),
+        GATEWAY_BODY_MAX_BYTES=str(LONG),
     )
 
 
@@ -158,3 +160,25 @@ async def test_a_head_in_two_pieces_is_taken_and_its_connection_kept(
     await asyncio.sleep(2 * HEAD_S)
     connection.send_bytes(head + body)
     assert (await answered(connection)).status == 200
+
+
+@pytest.mark.parametrize("more", ROADS, ids=ROAD_NAMES)
+async def test_bodies_of_a_team_beyond_its_share_of_the_memory_are_a_503(
+    gateway: GatewayUnderTest, team: Team, more: list[tuple[str, str]]
+):
+    """Four of the largest are a team's; other teams have the rest, and it has it back."""
+    most = LONG - 1024
+    other, body = await gateway.make_team(), messages_body(f', "x": "{"x" * 200_000}"')
+    async with AsyncExitStack() as stack:
+        senders = [await stack.enter_async_context(gateway.connected()) for _ in range(6)]
+        for each in senders:
+            each.send_bytes(head_of(team, *more) + b"%x\r\n" % (most - 16) + b" " * (most - 16))
+        answers = await asyncio.gather(*map(answered, senders))
+        assert sorted(answer.status for answer in answers) == [408] * 4 + [503] * 2
+        for answer in answers:
+            if answer.status == 503:
+                assert answer.header("x-should-retry") == "true"
+                assert answer.header("retry-after") == "1"
+                assert answer.document["type"] == "error"
+    for sender in (other, team):
+        assert (await gateway.post("/v1/messages", body, sender)).status in (200, 400)

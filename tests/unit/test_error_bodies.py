@@ -10,6 +10,7 @@ from gateway.domain.errors import (
     InvalidRequestError,
     LedgerUnavailableError,
     NotFoundError,
+    OverloadedError,
     PermissionDeniedError,
     ProviderNotConfiguredError,
     RequestTooLargeError,
@@ -149,6 +150,7 @@ def test_an_error_has_the_shape_of_each_dialect(
     [
         (UpstreamCutError(), "true"),
         (LedgerUnavailableError(), "true"),
+        (OverloadedError(), "true"),
         (ProviderNotConfiguredError(), "false"),
         (InvalidRequestError(), "false"),
     ],
