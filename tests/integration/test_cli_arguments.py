@@ -1,4 +1,6 @@
 import asyncio
+import subprocess
+import sys
 
 import pytest
 
@@ -102,3 +104,20 @@ async def test_an_outdated_schema_and_a_dead_database_are_failures_that_say_what
     assert (outdated.status, "gateway migrate" in outdated.stderr) == (1, True)
     assert (dead.status, "GATEWAY_DATABASE_URL" in dead.stderr) == (1, True)
     assert len(outdated.lines) == len(dead.lines) == 1
+
+
+def test_a_command_that_is_interrupted_while_it_loads_ends_without_a_traceback() -> None:
+    """The interrupt comes with the import of the commands, which takes the most of a start."""
+    start = (
+        "import sys\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'gateway.cli.main':\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+        "from gateway.__main__ import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", start], capture_output=True, text=True)
+
+    assert (done.returncode, done.stderr) == (130, "")
