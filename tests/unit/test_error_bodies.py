@@ -150,7 +150,6 @@ def test_an_error_has_the_shape_of_each_dialect(
     [
         (UpstreamCutError(), "true"),
         (LedgerUnavailableError(), "true"),
-        (OverloadedError(), "true"),
         (ProviderNotConfiguredError(), "false"),
         (InvalidRequestError(), "false"),
     ],
@@ -163,3 +162,8 @@ def test_a_wrong_method_is_told_which_there_are() -> None:
     error = NotFoundError("m", methods=("GET", "HEAD"))
 
     assert ("Allow", "GET, HEAD") in error_headers(error)
+
+
+def test_an_sdk_is_told_when_to_try_again() -> None:
+    headers = [("x-should-retry", "true"), ("Retry-After", "1")]
+    assert error_headers(OverloadedError()) == headers
