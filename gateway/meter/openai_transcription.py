@@ -17,8 +17,13 @@ from gateway.wire.json_values import member, text
 class OpenAITranscriptionReading:
     """One transcript, streamed or whole."""
 
-    needles: ClassVar[tuple[bytes, ...]] = (b'"transcript.text.done"', b'"error"', b"[DONE]\n")
-    content_needle: ClassVar[bytes] = b"transcript.text."
+    needles: ClassVar[tuple[bytes, ...]] = (
+        b'"transcript.text.done"',
+        b'"transcription.done"',
+        b'"error"',
+        b"[DONE]\n",
+    )
+    content_needle: ClassVar[bytes] = b".text.d"
 
     def __init__(self, *, provider: str, facts: RequestFacts) -> None:
         self.is_ended = False
@@ -33,7 +38,7 @@ class OpenAITranscriptionReading:
 
     def take_event(self, document: Mapping[str, object], data: bytes) -> None:
         del data
-        if document.get("type") == openai_transcription.DONE_EVENT:
+        if document.get("type") in openai_transcription.DONE_EVENTS:
             self.is_ended = True
             self._has_text = bool(document.get("text"))
         if error := document.get("error"):

@@ -8,7 +8,9 @@ from gateway.domain.usage import Usage
 from gateway.wire.counts import CountReader
 from gateway.wire.json_values import member
 
-DONE_EVENT = "transcript.text.done"
+# Mistral's: its SDK, `TranscriptionStreamDone` and `TranscriptionStreamTextDelta`.
+DONE_EVENTS = ("transcript.text.done", "transcription.done")
+_MISTRAL_DELTA = "transcription.text.delta"
 # A year: nobody sends this much sound at once.
 _SECONDS_ABSURD = 31_536_000
 
@@ -70,6 +72,7 @@ def _milliseconds(seconds: object, reader: CountReader) -> int:
 
 
 def text_bytes(document: Mapping[str, object]) -> int:
-    """Bytes of transcript in a `transcript.text.delta` event or in a whole body."""
-    texts = (document.get("delta"), None if "type" in document else document.get("text"))
+    """Bytes of transcript in an event with a piece of it, or in a whole body."""
+    has_text = document.get("type") in (None, _MISTRAL_DELTA)
+    texts = (document.get("delta"), document.get("text") if has_text else None)
     return sum(len(each.encode(errors="replace")) for each in texts if isinstance(each, str))

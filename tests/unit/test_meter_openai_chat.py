@@ -429,6 +429,30 @@ def test_a_streamed_transcription_by_the_second_is_measured_by_its_length():
     assert (measured.usage.input_audio_ms, measured.source) == (12_000, UsageSource.EXACT)
 
 
+def mistral_stream(*, is_whole=True):
+    """Of Mistral's SDK: language, pieces, the end with its usage."""
+    usage = {"prompt_audio_seconds": 600, "prompt_tokens": 9, "completion_tokens": 4}
+    done = {"type": "transcription.done", "model": "voxtral", "text": "hello", "usage": usage}
+    return sse(
+        {"type": "transcription.language", "audio_language": "en"},
+        *[{"type": "transcription.text.delta", "text": "hello "}] * 20,
+        *([done] if is_whole else []),
+    )
+
+
+def test_a_stream_of_mistrals_is_measured_by_its_length():
+    measured = measure(mistral_stream(), dialect=Dialect.OPENAI_TRANSCRIPTIONS)
+    assert measured.source is UsageSource.EXACT
+    assert measured.is_complete
+    assert measured.usage == Usage(input_audio_ms=600_000)
+
+
+def test_a_stream_of_mistrals_that_breaks_off_is_estimated_by_its_text():
+    measured = measure(mistral_stream(is_whole=False), dialect=Dialect.OPENAI_TRANSCRIPTIONS)
+    assert measured.source is UsageSource.ESTIMATED
+    assert measured.usage.output_tokens >= 20
+
+
 @pytest.mark.parametrize("duration", [2.5, "2.5", 3])
 def test_a_verbose_transcript_without_usage_is_estimated_by_its_length(duration):
     # Source: OpenAI API reference, TranscriptionVerbose.duration.
