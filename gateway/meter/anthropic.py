@@ -72,7 +72,8 @@ class AnthropicReading:
         self._has_output_count = usage.get("output_tokens") is not None
         self._take_names(document)
         self._take_stop(document)
-        self._declines = anthropic_declines.declines_in(document)
+        if b"fallback" in data:
+            self._declines = anthropic_declines.declines_in(document)
 
     def text_bytes(self, document: Mapping[str, object]) -> int:
         if "content" in document:

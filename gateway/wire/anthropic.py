@@ -98,6 +98,8 @@ def is_redeemed(usage: Mapping[str, object]) -> bool:
     Source: Anthropic's SDK, `BetaFallbackCreditUsage`: the status is an object with a type; it was
     a name at first.
     """
+    if "fallback_credit" not in usage:
+        return False
     credit = member(usage, "fallback_credit")
     return "redeemed" in {text(credit, "status"), text(member(credit, "status"), "type")}
 

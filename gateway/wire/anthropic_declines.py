@@ -73,6 +73,8 @@ def has_content(message: _Json) -> bool:
     content = message.get("content")
     if not isinstance(content, list):
         return bool(content)
+    if content and isinstance(content[0], dict) and content[0].get("type") != _FALLBACK:
+        return True
     return any(not isinstance(block, dict) or block.get("type") != _FALLBACK for block in content)
 
 
@@ -99,6 +101,8 @@ def billed_passes(
     A pass without output before the last hop is of a model that declined; `refusal` is of the last
     one, where that was refused without content as well.
     """
+    if len(passes) == 1 and not declines:
+        return passes, refusal is Billing.BILLED
     hops = [at for at, each in enumerate(passes) if _kind(each) in _HOPS]
     is_fallback = bool(declines) or any(_kind(passes[at]) == _TAKEN_OVER for at in hops)
     if not is_fallback or not hops:
