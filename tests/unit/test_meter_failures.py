@@ -1,15 +1,13 @@
 """An error inside of a 200: nothing is charged where there was nothing of an answer before it."""
 
-import json
 from typing import Any
 
 import pytest
 
-from gateway.domain.request import Dialect, RequestFacts
-from gateway.domain.usage import Measurement, Usage, UsageSource
-from gateway.meter.meter import meter_for
+from gateway.domain.request import Dialect
+from gateway.domain.usage import Usage, UsageSource
+from tests.fakes.measuring import BODY, STREAM, measured
 
-STREAM, BODY = "text/event-stream", "application/json"
 ERROR = {"error": {"type": "server_error", "code": "server_error", "status": "UNAVAILABLE"}}
 ANTHROPIC_ERROR = {"type": "error", "error": {"type": "overloaded_error"}}
 CREATED = {"type": "response.created", "response": {"id": "r", "status": "in_progress"}}
@@ -27,20 +25,6 @@ SEARCHED = {"tool_usage": {"web_search": {"num_requests": 2}}}
 
 def ending(response: dict[str, Any], kind: str = "failed") -> dict[str, Any]:
     return {"type": f"response.{kind}", "response": response}
-
-
-def measured(dialect: Dialect, *documents: dict[str, Any], kind: str) -> Measurement:
-    meter = meter_for(
-        dialect=dialect,
-        provider="any",
-        facts=RequestFacts(model="m", is_streaming=kind == STREAM, body_bytes=4_000),
-        content_type=kind,
-        content_encoding=None,
-    )
-    texts = [json.dumps(document).encode() for document in documents]
-    for byte in b"".join(texts if kind == BODY else [b"data: %b\n\n" % text for text in texts]):
-        meter.feed(bytes([byte]))
-    return meter.finish()
 
 
 @pytest.mark.parametrize(

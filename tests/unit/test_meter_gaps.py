@@ -1,33 +1,17 @@
 """Counts that are missing, or all zero, beside text: estimated, and what is there is kept."""
 
-import json
 from typing import Any
 
 import pytest
 
-from gateway.domain.request import Dialect, RequestFacts
+from gateway.domain.request import Dialect
 from gateway.domain.usage import Measurement, UsageSource
-from gateway.meter.meter import meter_for
+from tests.fakes.measuring import BODY, STREAM, measured
 
-STREAM, BODY = "text/event-stream", "application/json"
 SAID = "four" * 100
 # What the request and the text are estimated to be.
 READ, WRITTEN = 1_000, 100
 KINDS = pytest.mark.parametrize("kind", [STREAM, BODY])
-
-
-def measured(dialect: Dialect, *documents: dict[str, Any], kind: str) -> Measurement:
-    meter = meter_for(
-        dialect=dialect,
-        provider="any",
-        facts=RequestFacts(model="m", is_streaming=kind == STREAM, body_bytes=4_000),
-        content_type=kind,
-        content_encoding=None,
-    )
-    texts = [json.dumps(each, separators=(",", ":")).encode() for each in documents]
-    for byte in b"".join(texts if kind == BODY else [b"data: %b\n\n" % text for text in texts]):
-        meter.feed(bytes([byte]))
-    return meter.finish()
 
 
 def responses(usage: dict[str, Any], kind: str, said: str) -> Measurement:
