@@ -59,6 +59,11 @@ class Usage(Value, frozen=True, kw_only=True):
         )
 
     @property
+    def is_nothing(self) -> bool:
+        """No token was read, and none written."""
+        return not self.input_tokens and not self.all_output_tokens
+
+    @property
     def all_output_tokens(self) -> int:
         """Everything the model wrote, sound, images and video included."""
         return (

@@ -182,7 +182,7 @@ class BedrockMeter(Meter):
 
 
 def _is_nothing(parts: Sequence[UsagePart]) -> bool:
-    return not any(part.usage.input_tokens or part.usage.all_output_tokens for part in parts)
+    return all(part.usage.is_nothing for part in parts)
 
 
 def _has_facts(chunk: bytes) -> bool:

@@ -196,7 +196,7 @@ class GeminiMeter(Meter):
         elif self._has_gap(usage, parts[0].usage):
             is_certain = False
             seen_tokens = max(tokens_of_text(self._text_bytes), gemini.output_by_total(usage))
-            is_kept = gemini.has_output_count(usage) and not _is_nothing(parts[0].usage)
+            is_kept = gemini.has_output_count(usage) and not parts[0].usage.is_nothing
             parts = completed_parts(parts, self._facts, None if is_kept else seen_tokens)
         return Measurement(
             parts=parts,
@@ -216,7 +216,7 @@ class GeminiMeter(Meter):
         return (
             not gemini.has_prompt_count(usage)
             or (self._text_bytes > 0 and not gemini.has_output_count(usage))
-            or (self._has_content and _is_nothing(counts))
+            or (self._has_content and counts.is_nothing)
         )
 
     def _parts(self, last: Mapping[str, object]) -> tuple[tuple[UsagePart, ...], bool]:
@@ -236,10 +236,6 @@ class GeminiMeter(Meter):
         if self._queries:
             raw["webSearchQueries"] = self._queries
         return raw or None
-
-
-def _is_nothing(counts: Usage) -> bool:
-    return not counts.input_tokens and not counts.all_output_tokens
 
 
 def _text_bytes(chunk: bytes) -> int:
