@@ -36,11 +36,6 @@ from gateway.wire.request_facts import RequestTarget, read_facts
 from gateway.wire.tool_models import models_of_tools
 
 BEDROCK = "bedrock"
-# By their references of chat completions; DeepSeek ignores it in silence, Mistral refuses it, and
-# of an upstream of the operator's own nobody knows.
-_HEEDS_MAX_COMPLETION_TOKENS = frozenset(
-    {"azure_openai", "fireworks", "groq", "openai", "openrouter", "xai"}
-)
 _WITH_USAGE_CHUNK = frozenset({Dialect.OPENAI_CHAT, Dialect.OPENAI_COMPLETIONS})
 
 
@@ -105,7 +100,7 @@ class Preparation:
         facts = read_facts(target, call.body)
         _refuse_other_models(call, facts)
         destination = self._destination(call, facts)
-        if facts.limit_needs_host and destination.provider.name not in _HEEDS_MAX_COMPLETION_TOKENS:
+        if facts.limit_needs_host and not destination.provider.spec.heeds_max_completion_tokens:
             facts = replace(facts, max_output_tokens=None)
         if call.path_model is not None:
             body = call.body

@@ -43,10 +43,14 @@ class ProviderSpec:
     """Clients' dialects that are put into this provider's own words."""
     kept_models: frozenset[str] = frozenset()
     """The provider's own model ids that begin with its name and a slash."""
+    heeds_max_completion_tokens: bool = False
+    """Alone, where a chat names no `max_tokens`; unknown counts as no."""
     bills_after_abort: bool = True
     """Whether a generation runs on, and is billed, once nobody listens; unknown counts as yes."""
 
 
+# `heeds_max_completion_tokens`: by their references of chat completions; DeepSeek ignores it in
+# silence, Mistral refuses it.
 # `bills_after_abort`: OpenRouter's list "Stream Cancellation", and the providers' forums; where it
 # is False hanging up saves money, and what was heard until then is estimated.
 SPECS = (
@@ -65,6 +69,7 @@ SPECS = (
         credential_style="bearer",
         paths=OPENAI_PATHS,
         model_prefixes=("gpt-", "chatgpt-", "o1", "o3", "o4", "ft:", "text-embedding-", "whisper-"),
+        heeds_max_completion_tokens=True,
     ),
     ProviderSpec(
         name="gemini",
@@ -79,6 +84,7 @@ SPECS = (
         credential_style="bearer",
         paths=_CHAT | _COMPLETIONS | _EMBEDDINGS | _RESPONSES,
         kept_models=frozenset({"openrouter/auto", "openrouter/free"}),
+        heeds_max_completion_tokens=True,
     ),
     ProviderSpec(
         name="fireworks",
@@ -87,6 +93,7 @@ SPECS = (
         paths=_CHAT | _COMPLETIONS | _EMBEDDINGS | _RESPONSES,
         model_prefixes=("accounts/fireworks/",),
         bills_after_abort=False,
+        heeds_max_completion_tokens=True,
     ),
     ProviderSpec(
         name="azure_openai",
@@ -94,6 +101,7 @@ SPECS = (
         credential_style="api-key",
         paths=OPENAI_PATHS,
         bills_after_abort=False,
+        heeds_max_completion_tokens=True,
     ),
     ProviderSpec(
         name="mistral",
@@ -124,6 +132,7 @@ SPECS = (
         credential_style="bearer",
         paths=_CHAT | _RESPONSES | _TRANSCRIPTIONS,
         kept_models=frozenset({"groq/compound", "groq/compound-mini"}),
+        heeds_max_completion_tokens=True,
     ),
     ProviderSpec(
         name="xai",
@@ -132,6 +141,7 @@ SPECS = (
         paths=_CHAT | _COMPLETIONS | _EMBEDDINGS | _RESPONSES,
         model_prefixes=("grok-",),
         bills_after_abort=False,
+        heeds_max_completion_tokens=True,
     ),
     ProviderSpec(
         name="bedrock",
